@@ -1,0 +1,39 @@
+# Everything happens in .venv; nothing is installed elsewhere, but for what test-tools names.
+PYTHON ?= python3
+BIN    := .venv/bin
+STAMP  := .venv/.made
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test test-tools lint check diagrams bench
+
+help: ## Say what each target does
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
+
+venv: $(STAMP) ## Make .venv with replug and its development tools (PYTHON=python3.12 picks another)
+
+$(STAMP): pyproject.toml constraints.txt tools/make_venv.sh
+	@PYTHON="$(PYTHON)" tools/make_venv.sh .venv
+	@touch $@
+
+demo: $(STAMP) ## Migrate a VM between two real processes on this machine
+	@$(BIN)/replug demo
+
+test: $(STAMP) ## Run the fast tests, Python only, with branch coverage
+	@$(BIN)/python -m pytest -m "not slow and not tools" --cov --cov-report=term
+
+test-tools: $(STAMP) ## Run the tests that need other programs (node, Graphviz, …); installs them
+	@tools/install_test_tools.sh
+	@$(BIN)/python -m pytest -m tools
+
+lint: $(STAMP) ## Check style, types and the direction of imports
+	@$(BIN)/ruff check && $(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+check: lint test ## Lint and test
+
+diagrams: $(STAMP) ## Export the diagrams of every machine
+	@$(BIN)/replug diagram --all --out diagrams
+
+bench: $(STAMP) ## Measure the headline figures, each beside its rival
+	@$(BIN)/python -m benchmarks.runtime
