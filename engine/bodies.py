@@ -1,0 +1,133 @@
+"""Message bodies: a message to msgpack and back, within bounds both ways.
+
+What may live here: msgpack and its limits. Rules:
+
+- a body is one msgpack array of the message's fields in order (engine.messages);
+- msgpack itself is bounded by what the body could hold, and the values it makes are counted as
+  it makes them, so that a small body cannot grow into a large heap;
+- extension types, and a map that names a key twice, are refused: two ends could read them
+  differently.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, NoReturn, cast
+
+import msgpack
+
+from engine.errors import MalformedMessage
+from engine.messages import MESSAGES, Message
+from engine.shapes import BytesLike, Mismatch, RecordOf, size_bytes
+
+#: Bytes in one field from this size on are handed on as they are, not copied into the body.
+GATHER_BYTES_MIN = 64 << 10
+
+#: The most values in one message, every list and map counted once more for itself.
+VALUES_MAX = 1 << 20
+#: The most items in one list or map.
+ITEMS_MAX = 16_384
+
+# msgpack's bin 32; the shortest form for what is gathered, since that has at least 2^16 bytes.
+_BIN_32 = struct.Struct(">BI")
+_BIN_32_TAG = 0xC6
+
+_RECORDS = {kind: RecordOf(kind) for kind in MESSAGES.values()}
+
+
+def write_body(message: Message) -> list[BytesLike]:
+    """Return the body of `message`, in pieces to be written one after the other.
+
+    Fields of at least GATHER_BYTES_MIN bytes are pieces of their own and are not copied.
+    Raises MalformedMessage when a field is out of its bounds.
+    """
+    try:
+        values = _RECORDS[type(message)].write(message)
+        message.check()
+    except Mismatch as mismatch:
+        raise malformed(type(message), mismatch, "correct what is sent") from None
+    packer = msgpack.Packer()
+    pieces: list[BytesLike] = []
+    head = bytearray(packer.pack_array_header(len(values)))
+    for value in values:
+        if (
+            isinstance(value, bytes | bytearray | memoryview)
+            and size_bytes(value) >= GATHER_BYTES_MIN
+        ):
+            head += _BIN_32.pack(_BIN_32_TAG, size_bytes(value))
+            pieces += [head, value]
+            head = bytearray()
+        else:
+            head += packer.pack(value)
+    return [*pieces, head] if head else pieces
+
+
+def read_body(kind: type[Message], body: BytesLike) -> Message:
+    """Return the message of type `kind` whose body is `body`; raises MalformedMessage."""
+    try:
+        values = _unpack(body)
+        message = cast(Message, _RECORDS[kind].read(values))
+        message.check()
+    except Mismatch as mismatch:
+        raise malformed(kind, mismatch, "use the same version of replug at both ends") from None
+    return message
+
+
+def malformed(kind: type[Message], mismatch: Mismatch, remedy: str) -> MalformedMessage:
+    """Return the error that tells where in a message of type `kind` the mismatch is."""
+    return MalformedMessage(
+        expected=mismatch.expected,
+        came=f"{mismatch.came} as {kind.__name__}{mismatch.path}",
+        remedy=remedy,
+    )
+
+
+def _unpack(body: BytesLike) -> Any:
+    budget = _Budget(VALUES_MAX)
+    length_max = size_bytes(body)
+    try:
+        return msgpack.unpackb(
+            body,
+            strict_map_key=True,
+            list_hook=budget.take_list,
+            object_pairs_hook=budget.take_map,
+            ext_hook=_refuse_extension,
+            max_str_len=length_max,
+            max_bin_len=length_max,
+            max_array_len=min(ITEMS_MAX, length_max),
+            max_map_len=min(ITEMS_MAX, length_max),
+            max_ext_len=0,
+        )
+    except Mismatch:
+        raise
+    # msgpack has no one base class: what it finds wrong is a ValueError or an UnpackException.
+    except (ValueError, msgpack.UnpackException) as error:
+        detail = str(error) or type(error).__name__
+        raise Mismatch("one bounded msgpack array", f"bytes msgpack refuses ({detail})") from None
+
+
+class _Budget:
+    """Counts the values of one body while msgpack builds them."""
+
+    def __init__(self, values_max: int) -> None:
+        self._left = values_max
+
+    def take_list(self, items: list[Any]) -> list[Any]:
+        self._take(1 + len(items))
+        return items
+
+    def take_map(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        self._take(1 + 2 * len(pairs))
+        entries = dict(pairs)
+        if len(entries) != len(pairs):
+            raise Mismatch("a map with every key once", "a key twice")
+        return entries
+
+    def _take(self, count: int) -> None:
+        self._left -= count
+        if self._left < 0:
+            raise Mismatch(f"at most {VALUES_MAX} values", "more")
+
+
+def _refuse_extension(code: int, _data: bytes) -> NoReturn:
+    raise Mismatch("plain msgpack", f"extension type {code}")
