@@ -1,0 +1,182 @@
+"""Channels over descriptors that can be waited for: sockets and pipes.
+
+What may live here: non-blocking reads and gathered writes, with the loop's readiness callbacks.
+A call is tried first and waited for only when the system has nothing to give. A stream that is
+always ready would keep the loop to itself, so a turn is given up every `_TURN_BYTES`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import socket
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from itertools import islice
+
+from engine.driver.channel import (
+    GATHERED_MAX,
+    BytesLike,
+    Channel,
+    TransportError,
+    consume,
+    failed,
+    views,
+)
+
+_TURN_BYTES = 1 << 20
+_PIPE_BYTES = 1 << 20
+
+
+class StreamChannel(Channel):
+    """What sockets and pipes share; the two system calls are the subclass's."""
+
+    def __init__(self, read_fd: int, write_fd: int, noun: str) -> None:
+        """Work on non-blocking descriptors, -1 for none; `noun` is what errors call the channel."""
+        self._loop = asyncio.get_running_loop()
+        self._read_fd = read_fd
+        self._write_fd = write_fd
+        self._noun = noun
+        self._stopped = False
+        self._closed = False
+        self._turn_bytes = 0
+        # Who waits, and for which descriptor; True: until it can be written to.
+        self._waiters: dict[tuple[int, bool], asyncio.Future[None]] = {}
+
+    def _receive(self, max_bytes: int) -> bytes:
+        return os.read(self._read_fd, max_bytes)
+
+    def _send(self, buffers: list[memoryview]) -> int:
+        return os.writev(self._write_fd, buffers)
+
+    async def read(self, max_bytes: int) -> bytes:
+        if self._read_fd < 0 and not self._stopped:
+            await self._until_abandoned()
+            return b""
+        await self._give_up_turn()
+        while not self._stopped:
+            try:
+                received = self._receive(max_bytes)
+            except BlockingIOError:
+                await self._until(self._read_fd, writable=False)
+            except OSError as error:
+                raise failed(f"Unable to read from {self._noun}", error) from error
+            else:
+                self._turn_bytes += len(received)
+                return received
+        return b""
+
+    async def write(self, buffers: Sequence[BytesLike]) -> None:
+        pending = deque(views(buffers))
+        while pending:
+            await self._give_up_turn()
+            if self._stopped or self._write_fd < 0:
+                raise TransportError(f"Unable to write to {self._noun}: Broken pipe")
+            try:
+                sent = self._send(list(islice(pending, GATHERED_MAX)))
+            except BlockingIOError:
+                await self._until(self._write_fd, writable=True)
+            except OSError as error:
+                raise failed(f"Unable to write to {self._noun}", error) from error
+            else:
+                self._turn_bytes += sent
+                consume(pending, sent)
+
+    async def flushed(self) -> None:
+        if self._stopped:
+            raise TransportError(f"Unable to write to {self._noun}: Broken pipe")
+
+    def shutdown(self) -> None:
+        self._stopped = True
+        for fd, writable in list(self._waiters):
+            self._ready(fd, writable=writable)
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self.shutdown()
+        self._closed = True
+        self._close_descriptors()
+        self._read_fd = self._write_fd = -1
+
+    def _close_descriptors(self) -> None:
+        for fd in {self._read_fd, self._write_fd} - {-1}:
+            os.close(fd)
+
+    async def _until(self, fd: int, *, writable: bool) -> None:
+        """Wait until `fd` is ready, or for `shutdown`."""
+        waiter = self._waiters.get((fd, writable))
+        if waiter is None:
+            waiter = self._waiters[fd, writable] = self._loop.create_future()
+            add = self._loop.add_writer if writable else self._loop.add_reader
+            add(fd, partial(self._ready, fd, writable=writable))
+        # Not awaited itself: whoever is cancelled must not cancel it for others.
+        await asyncio.wait([waiter])
+
+    def _ready(self, fd: int, *, writable: bool) -> None:
+        waiter = self._waiters.pop((fd, writable), None)
+        if waiter is not None:
+            (self._loop.remove_writer if writable else self._loop.remove_reader)(fd)
+            waiter.set_result(None)
+
+    async def _until_abandoned(self) -> None:
+        """Wait until what is written has no reader any more, or for `shutdown`."""
+        # The write end of a pipe is reported as readable when its last reader goes.
+        await self._until(self._write_fd, writable=False)
+
+    async def _give_up_turn(self) -> None:
+        if self._turn_bytes >= _TURN_BYTES:
+            self._turn_bytes = 0
+            await asyncio.sleep(0)
+
+
+class SocketChannel(StreamChannel):
+    """A connected stream socket: both directions."""
+
+    reply_path = True
+
+    def __init__(self, connected: socket.socket) -> None:
+        """Take over a connected stream socket."""
+        connected.setblocking(False)
+        if connected.family in (socket.AF_INET, socket.AF_INET6):
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        super().__init__(connected.fileno(), connected.fileno(), "socket")
+        self._socket = connected
+
+    def _receive(self, max_bytes: int) -> bytes:
+        return self._socket.recv(max_bytes)
+
+    def _send(self, buffers: list[memoryview]) -> int:
+        return self._socket.sendmsg(buffers)
+
+    def shutdown(self) -> None:
+        if not self._stopped:
+            # Refused when the peer was faster: then there is nothing left to shut down.
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+        super().shutdown()
+
+    def _close_descriptors(self) -> None:
+        self._socket.close()
+
+
+class PipeChannel(StreamChannel):
+    """One end of a pipe: one direction."""
+
+    reply_path = False
+
+    def __init__(self, fd: int, *, writing: bool, noun: str = "file") -> None:
+        """Take over one end of a pipe; a named or anonymous one is QEMU's "file" in errors."""
+        os.set_blocking(fd, False)
+        enlarge_pipe(fd)
+        super().__init__(-1 if writing else fd, fd if writing else -1, noun)
+
+
+def enlarge_pipe(fd: int) -> None:
+    """Give a pipe room for more than its 64 KiB, where the system allows it."""
+    # Refused when the user's pipes together are at their limit: it works as it is.
+    with suppress(OSError):
+        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)

