@@ -211,8 +211,6 @@ class State(WireMessage):
 
     #: One map per device, in the order they are to be loaded.
     sections: Annotated[list[Any], _STATE]
-    #: The states of the machines that travel, latched at the stop: one per instance, by machine.
-    machines: Annotated[dict[str, list[str]], DictOf(_NAME, ListOf(_NAME, 256), 64)]
     #: State that belongs to the VM and to no device.
     globals: Annotated[dict[str, Any], _STATE]
 

@@ -38,7 +38,6 @@ HELLO = Hello(
 )
 STATE = State(
     sections=[{"id": "net1", "queues": [0] * 500, "mac": b"\x52\x54"}],
-    machines={"standby": ["negotiated"]},
     globals={"position": 2**64 - 1, "none": None, "below": -1},
 )
 

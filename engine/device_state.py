@@ -1,0 +1,152 @@
+"""STATE: the devices' state as it travels, and the machine states that follow from it.
+
+Rules kept here:
+1. What the target's machines start from is read back from what was loaded: virtio status and
+   features from the standby's section, the guest driver's state from the guest's own RAM. Nothing
+   else carries it.
+2. Loading changes nothing unless everything loads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from devices.pci import PciDevice
+from devices.sections import prepare_devices, save_devices
+from devices.virtio import DeviceStatus
+from devices.virtio_net import VirtioNet
+from devices.vmstate import VmStateError
+from engine import texts
+from engine.messages import State as StateMessage
+from engine.vm import Vm
+from statemachines.guards import Per
+from statemachines.runtime import Latched
+from statemachines.states import (
+    Feature,
+    Lower,
+    NetFailover,
+    Primary,
+    Resume,
+    Standby,
+    State,
+)
+from statemachines.system import spec_of
+
+_STATUS_BITS: tuple[tuple[DeviceStatus, Standby], ...] = (
+    (DeviceStatus.FAILED, Standby.FAILED),
+    (DeviceStatus.DRIVER_OK, Standby.DRIVER_OK),
+    (DeviceStatus.FEATURES_OK, Standby.FEATURES_OK),
+    (DeviceStatus.DRIVER, Standby.DRIVER),
+    (DeviceStatus.ACKNOWLEDGE, Standby.ACKNOWLEDGE),
+)
+_ORDER = (Standby.ACKNOWLEDGE, Standby.DRIVER, Standby.FEATURES_OK, Standby.DRIVER_OK)
+
+
+class LoadError(Exception):
+    """The devices' state cannot be loaded; `lines` is what is printed."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__(lines[0] if lines else "the state cannot be loaded")
+        self.lines = lines
+
+
+def status_of(state: Standby) -> DeviceStatus:
+    """Return the status register that a standby's state shows (virtio 1.2 §2.1)."""
+    bits = DeviceStatus(0)
+    if state is Standby.FAILED:
+        return DeviceStatus.ACKNOWLEDGE | DeviceStatus.DRIVER | DeviceStatus.FAILED
+    for step in _ORDER[: _ORDER.index(state) + 1] if state in _ORDER else ():
+        bits |= DeviceStatus[step.name]
+    return bits
+
+
+def state_of_status(status: int) -> Standby:
+    """Return the standby's state that a status register means."""
+    for bit, state in _STATUS_BITS:
+        if status & bit:
+            return state
+    return Standby.RESET
+
+
+def mirror(vm: Vm) -> None:
+    """Show in every standby's registers what its machines say."""
+    for entry in vm.board.standbys.values():
+        status = vm.state(Standby, entry.index)
+        assert isinstance(status, Standby)
+        entry.state.status = status_of(status)
+
+
+def save_state(vm: Vm, latched: Latched) -> StateMessage:
+    """Return STATE for the machine states that were latched when it was sent.
+
+    :raise VmStateError: if a device cannot be saved.
+    """
+    for entry in vm.board.standbys.values():
+        status = latched[Standby][entry.index]
+        assert isinstance(status, Standby)
+        entry.state.status = status_of(status)
+    vm.guest.record_driver_states()
+    return StateMessage(
+        sections=list(save_devices(vm.board.streamed(lambda device: _stays(vm, device)))),
+        globals={"resume": latched[Resume][0].value},
+    )
+
+
+def _stays(vm: Vm, device: PciDevice) -> bool:
+    """Say whether a device's state stays here: a primary's, once the migration unplugged it."""
+    return any(
+        entry.device is device and vm.state(Primary, entry.index) is Primary.UNPLUGGED
+        for entry in vm.board.primaries.values()
+    )
+
+
+def load_state(vm: Vm, message: StateMessage) -> dict[type[State], dict[int, State]]:
+    """Load STATE and return the machine states that follow from it.
+
+    :raise LoadError: with the lines QEMU would print; nothing has changed.
+    """
+    resume = message.globals.get("resume")
+    if resume not in (Resume.RUN.value, Resume.HOLD.value):
+        raise LoadError([f"expected the run state to be run or hold, got {resume!r}"])
+    primaries = [entry.device for entry in vm.board.primaries.values()]
+    devices = vm.board.streamed(lambda device: device in primaries)
+    try:
+        prepared = prepare_devices(devices, message.sections)
+    except VmStateError as error:
+        raise LoadError([*error.lines(), texts.LOAD_REFUSED]) from error
+    for load in prepared:
+        load.apply()
+    found: dict[type[State], dict[int, State]] = {Resume: {0: Resume(resume)}}
+    for entry in vm.board.standbys.values():
+        _add(found, Standby, entry.index, state_of_status(entry.state.status))
+        acknowledged = entry.state.standby_acknowledged
+        _add(found, Feature, entry.index, Feature.ACKED if acknowledged else Feature.NOT_ACKED)
+    _add_driver_states(vm, found)
+    return found
+
+
+def _add_driver_states(vm: Vm, found: dict[type[State], dict[int, State]]) -> None:
+    named: Mapping[tuple[type[State], str], State] = vm.guest.latched_states()
+    for (lifecycle, name), state in named.items():
+        per = spec_of(lifecycle).per
+        entry = vm.board.standby_named(name) if per is Per.STANDBY else vm.board.primary_named(name)
+        if entry is not None and lifecycle in (NetFailover, Lower):
+            _add(found, lifecycle, entry.index, state)
+
+
+def _add(
+    found: dict[type[State], dict[int, State]], lifecycle: type[State], index: int, state: State
+) -> None:
+    found.setdefault(lifecycle, {})[index] = state
+
+
+def negotiate_registers(device: VirtioNet, *, standby: bool) -> None:
+    """Write the features a driver acknowledges into a standby's registers, low word first.
+
+    The driver takes what is offered, STANDBY only if `standby` (virtio 1.2 §3.1.1 step 4).
+    """
+    wanted = device.offered_features
+    if not standby:
+        wanted &= ~(1 << 62)
+    for word in (0, 1):
+        device.write_guest_features(word, wanted >> (32 * word) & 0xFFFFFFFF)

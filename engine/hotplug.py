@@ -1,0 +1,274 @@
+"""Adding and removing devices: QEMU's order of checks, the hide test asked of the tables.
+
+What may live here: device_add, device_del and the plug commands of the tables. Rules: a check
+comes before anything changes; whether a primary is hidden, plugged or refused is the answer of
+its table, never decided here (qdev-monitor.c qdev_device_add_from_qdict, virtio-net.c
+failover_hide_primary_device).
+"""
+
+from __future__ import annotations
+
+from devices import texts
+from devices.catalogue import DeviceModel, check_driver, parse_properties
+from devices.errors import DeviceError
+from devices.frames import mac_text
+from devices.inventory import VirtualFunction
+from devices.options import Options
+from devices.pci import PciBus, PciDevice
+from devices.vfio_pci import migration_blocker
+from devices.virtio_net import VirtioNet
+from engine.board import PrimaryEntry, StandbyEntry
+from engine.qmp import texts as qmp_texts
+from engine.qmp.errors import ErrorClass, QmpError, generic_error
+from engine.vm import Vm
+from statemachines.effects import Command
+from statemachines.events import E
+from statemachines.guards import Per
+from statemachines.runtime import RefusedError
+from statemachines.states import Blocker, Primary
+from statemachines.tables.conditions import IDLE_STATUSES
+
+
+class Hotplug:
+    """The devices of one VM as they come and go."""
+
+    def __init__(self, vm: Vm) -> None:
+        """Take charge of the tables' device commands."""
+        self._vm = vm
+        self._board = vm.board
+        vm.handle(Command.PLUG_PRIMARY, self._plug_primary)
+        vm.handle(Command.REPLUG_PRIMARY, self._replug_primary)
+        vm.handle(Command.HIDE_PRIMARY, self._hide_primary)
+        vm.handle(Command.DELETE_PRIMARY, self._delete_primary)
+        #: Why the last plug of a primary failed, by index.
+        self.plug_errors: dict[int, str] = {}
+
+    # -- adding
+
+    def add(self, options: Options) -> None:
+        """Add a device, from the command line before machine start or by device_add after.
+
+        :raise DeviceError: with QEMU's text; nothing has changed.
+        :raise QmpError: with the text of the table that refuses; nothing has changed.
+        """
+        model = check_driver(options)
+        bus = self._board.topology.find_bus(model, options)
+        standby = self._standby_for(options)
+        if standby is not None:
+            self._add_primary(model, bus, standby, options)
+            return
+        if self._board.topology.frozen:
+            self._board.topology.check_hotplug(bus)
+            self._refuse_while_migrating()
+        self._adopt(self._realize(model, bus, options))
+
+    def _standby_for(self, options: Options) -> StandbyEntry | None:
+        """Return the failover standby that the options name (the first part of the hide test)."""
+        pair = options.get("failover_pair_id")
+        if pair is None or not self._board.standbys:
+            return None
+        if options.get("id") is None:
+            raise DeviceError(texts.PRIMARY_WITHOUT_ID)
+        return self._board.standby_named(pair)
+
+    def _refuse_while_migrating(self) -> None:
+        if self._vm.migration not in IDLE_STATUSES:
+            raise generic_error(qmp_texts.DEVICE_ADD_WHILE_MIGRATING)
+
+    def _add_primary(
+        self, model: DeviceModel, bus: PciBus, standby: StandbyEntry, options: Options
+    ) -> None:
+        name = str(options["id"])
+        entry = self._board.primary_named(name)
+        is_new = entry is None
+        if entry is None:
+            entry = self._register(name, standby.index, options)
+        frozen = self._board.topology.frozen
+        misplaced = frozen and not self._board.topology.hotpluggable(bus)
+        event = E.DEVICE_ADD_MISPLACED if misplaced else E.DEVICE_ADD
+        absent = self._vm.state(Primary, entry.index) is Primary.ABSENT
+        previous, entry.options = entry.options, options if absent else entry.options
+        try:
+            self._vm.runtime.check(event, entry.index)
+            if not misplaced and absent:
+                self._rehearse(model, bus, options)
+        except (RefusedError, DeviceError) as error:
+            entry.options = previous
+            if is_new:
+                self._forget(entry)
+            if isinstance(error, DeviceError):
+                raise
+            raise generic_error(self._refusal(error.text, standby, name)) from error
+        self._vm.fire(event, entry.index)
+        if misplaced:
+            kept = self._vm.profile.policies["refused_primary"] == "poisons"
+            if is_new and not kept:
+                self._forget(entry)
+            raise DeviceError(texts.BUS_NOT_HOTPLUGGABLE % bus.name)
+        reason = self.plug_errors.pop(entry.index, None)
+        if reason is not None:
+            raise DeviceError(reason)
+
+    def _refusal(self, text: str, standby: StandbyEntry, name: str) -> str:
+        if text.count("%s") == 3:
+            other = next(p.id for p in self._board.primaries_of(standby.index) if p.id != name)
+            return text % (standby.id, other, name)
+        return text % name if "%s" in text else text
+
+    def _rehearse(self, model: DeviceModel, bus: PciBus, options: Options) -> None:
+        """Native: check even a hidden primary's placement now, not when the guest negotiates."""
+        if self._vm.profile.name != "native":
+            return
+        topology = self._board.topology
+        properties = parse_properties(
+            model, options, strict=self._vm.profile.strict_types, netdevs=self._board.netdevs
+        )
+        topology.remove(topology.realize(model, properties, bus, hotplugged=topology.frozen))
+        host = properties.get("host")
+        if isinstance(host, str) and host:
+            self._board.inventory.virtual_function(host, "00:00:00:00:00:00")
+
+    def _register(self, name: str, standby: int, options: Options) -> PrimaryEntry:
+        entry = PrimaryEntry(self._vm.runtime.add_primary(standby), name, standby, options)
+        self._board.primaries[entry.index] = entry
+        return entry
+
+    def _forget(self, entry: PrimaryEntry) -> None:
+        del self._board.primaries[entry.index]
+        self._vm.runtime.remove(Per.PRIMARY, entry.index)
+
+    # -- realizing
+
+    def _realize(self, model: DeviceModel, bus: PciBus, options: Options) -> PciDevice:
+        board = self._board
+        strict = self._vm.profile.strict_types or not board.topology.frozen
+        properties = parse_properties(model, options, strict=strict, netdevs=board.netdevs)
+        device = board.topology.realize(model, properties, bus, hotplugged=board.topology.frozen)
+        try:
+            function = self._claim(device)
+        except DeviceError:
+            board.topology.remove(device)
+            raise
+        netdev = properties.get("netdev")
+        if isinstance(netdev, str) and netdev:
+            board.netdevs.attach(netdev, device.id)
+        keep = self._vm.profile.name != "native"
+        board.build_state(device, function, keep_features=keep)
+        return device
+
+    def _claim(self, device: PciDevice) -> VirtualFunction | None:
+        host = device.properties.get("host")
+        if not isinstance(host, str) or not host:
+            return None
+        standby = self._board.standby_named(device.properties.get("failover_pair_id"))
+        mac = standby.mac if standby else self._board.mac_of(device)
+        function = self._board.inventory.virtual_function(host, mac)
+        self._board.inventory.claim(host, device.id or host)
+        return function
+
+    def _adopt(self, device: PciDevice) -> None:
+        """Give a new device that is no primary its machines, if it is to have any."""
+        state = self._board.states.get(device)
+        vm, board = self._vm, self._board
+        if device.model.name == "virtio-net-pci" and device.properties.get("failover"):
+            assert isinstance(state, VirtioNet)
+            index = vm.runtime.add_standby()
+            entry = StandbyEntry(
+                index, device.id or "", mac_text(state.permanent_mac), device, state
+            )
+            board.standbys[index] = entry
+            for earlier in board.topology.paired_with(entry.id):
+                primary = self._register(str(earlier.id), index, Options({}))
+                primary.device, primary.mac = earlier, self._nic_mac(earlier)
+                vm.fire(E.ADOPT, primary.index)
+        if device.model.name == "vfio-pci" and migration_blocker(device.properties):
+            if vm.state(Blocker) is Blocker.CLEAR:
+                vm.fire(E.BLOCK)
+
+    def _nic_mac(self, device: PciDevice) -> str:
+        state = self._board.states.get(device)
+        permanent = getattr(state, "permanent_mac", b"")
+        return mac_text(permanent) if permanent else ""
+
+    # -- the tables' commands
+
+    def _plug_primary(self, index: int | None) -> None:
+        entry = self._entry(index)
+        try:
+            model = check_driver(entry.options)
+            bus = self._board.topology.find_bus(model, entry.options)
+            if self._board.topology.frozen:
+                self._board.topology.check_hotplug(bus)
+            device = self._realize(model, bus, entry.options)
+        except DeviceError as error:
+            self.plug_errors[entry.index] = error.description
+            self._vm.fire(E.PLUG_FAILED, entry.index)
+            return
+        entry.device, entry.ejected = device, False
+        entry.mac = self._nic_mac(device)
+        self._vm.fire(E.PRIMARY_PLUGGED, entry.index)
+
+    def _replug_primary(self, index: int | None) -> None:
+        entry = self._entry(index)
+        if entry.device is None:
+            self._plug_primary(index)
+            return
+        entry.ejected = False
+        self._vm.fire(E.PRIMARY_PLUGGED, entry.index)
+
+    def _hide_primary(self, index: int | None) -> None:
+        self._entry(index).ejected = True
+
+    def _delete_primary(self, index: int | None) -> None:
+        entry = self._entry(index)
+        if entry.device is not None:
+            self._remove(entry.device)
+        entry.device, entry.mac, entry.ejected = None, None, False
+
+    def _entry(self, index: int | None) -> PrimaryEntry:
+        if index is None:
+            raise ValueError("a primary's command came without its index")
+        return self._board.primaries[index]
+
+    # -- removing
+
+    def delete(self, name: str) -> None:
+        """Ask for a device's removal (device_del).
+
+        A primary leaves when its guest ejects it; anything else leaves at once.
+
+        :raise QmpError: with QEMU's text; nothing has changed.
+        """
+        primary = self._board.primary_named(name)
+        if primary is not None:
+            self._vm.ask(E.DEVICE_DEL, primary.index, name)
+            return
+        device = self._board.topology.device(name)
+        if device is None:
+            raise QmpError(ErrorClass.DEVICE_NOT_FOUND, texts.DEVICE_NOT_FOUND % name)
+        bus = self._board.topology.bus_of(device)
+        if not self._board.topology.hotpluggable(bus):
+            raise generic_error(texts.BUS_NOT_HOTPLUGGABLE % bus.name)
+        if self._vm.migration not in IDLE_STATUSES:
+            raise generic_error(qmp_texts.DEVICE_DEL_WHILE_MIGRATING)
+        standby = self._board.standby_named(name)
+        if standby is not None:
+            for mine in self._board.primaries_of(standby.index):
+                self._forget(mine)
+            del self._board.standbys[standby.index]
+            self._vm.runtime.remove(Per.STANDBY, standby.index)
+        self._remove(device)
+
+    def _remove(self, device: PciDevice) -> None:
+        for gone in self._board.remove(device):
+            path = f"/machine/peripheral/{gone.id}"
+            if gone.model.name == "virtio-net-pci":
+                self._vm.emit("DEVICE_DELETED", {"path": f"{path}/virtio-backend"})
+            self._vm.emit("DEVICE_DELETED", {"device": gone.id or "", "path": path})
+        blocked = any(
+            migration_blocker(other.properties)
+            for other in self._board.topology.devices
+            if other.model.name == "vfio-pci"
+        )
+        if self._vm.state(Blocker) is Blocker.BLOCKED and not blocked:
+            self._vm.fire(E.UNBLOCK)

@@ -1,0 +1,124 @@
+"""Profiles: one value for every policy, the timings, and what the monitor says it is.
+
+Rules kept here: a profile decides nothing by itself. Guards read its policies, timers take its
+timings, the greeting prints its version. Both ends of a stream must use the same profile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
+
+from engine.errors import EngineError
+from engine.version import VERSION
+from statemachines.policies import VALUATIONS
+
+
+@dataclass(frozen=True)
+class Timings:
+    """How long things take or may take; settable with -global replug.NAME=N."""
+
+    #: Between two looks in wait-unplug (QEMU: a timed wait of 250 ms).
+    poll_ms: float = 250.0
+    #: How long a cancel waits for an eject (QEMU: 120 waits of 250 ms).
+    cancel_wait_ms: float = 30_000.0
+    #: Between two heartbeats.
+    heartbeat_interval_ms: float = 1_000.0
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How one VM behaves where replug and QEMU, or two QEMUs, differ."""
+
+    #: Its name.
+    name: str
+    #: One value for every policy.
+    policies: Mapping[str, str]
+    #: Its timings.
+    timings: Timings
+    #: The greeting's version: major, minor, micro.
+    version: Mapping[str, int]
+    #: The greeting's package.
+    package: str
+    #: Whether `-device` and device_add take only typed JSON values (QEMU 9.2 and later).
+    strict_types: bool
+    #: Whether the incoming MIGRATION setup event comes without capability `events`.
+    incoming_setup_always: bool
+    #: Whether a bad outgoing URI fails a migration instead of being refused before it starts.
+    bad_uri_fails: bool
+
+
+class ProfileError(EngineError):
+    """There is no such profile or setting."""
+
+
+_QEMU_7_2 = MappingProxyType({"major": 7, "minor": 2, "micro": 22})
+
+_PROFILES = {
+    "native": Profile(
+        name="native",
+        policies=VALUATIONS["native"],
+        timings=Timings(),
+        version=_QEMU_7_2,
+        package="replug",
+        strict_types=False,
+        incoming_setup_always=False,
+        bad_uri_fails=False,
+    ),
+    "qemu-7.2": Profile(
+        name="qemu-7.2",
+        policies=VALUATIONS["qemu-7.2"],
+        timings=Timings(),
+        version=_QEMU_7_2,
+        package="replug as Debian 1:7.2+dfsg-7+deb12u18",
+        strict_types=False,
+        incoming_setup_always=True,
+        bad_uri_fails=True,
+    ),
+}
+
+#: The names of all profiles, the default first.
+PROFILE_NAMES = tuple(_PROFILES)
+_BRIDGE_HOTPLUG = "ICH9-LPC.acpi-pci-hotplug-with-bridge-support"
+
+
+def load_profile(name: str, settings: Mapping[str, str]) -> Profile:
+    """Return the profile of this name with `-global` settings applied.
+
+    `settings` maps `replug.TIMING` to a number of milliseconds, and QEMU's own switch for native
+    hotplug to on or off; other globals are QEMU's and have no effect here.
+
+    :raise ProfileError: for an unknown name, timing or value.
+    """
+    if name not in _PROFILES:
+        raise ProfileError(
+            expected=f"a profile: {', '.join(PROFILE_NAMES)}",
+            came=repr(name),
+            remedy="name one of these with -profile",
+        )
+    profile = _PROFILES[name]
+    policies = dict(profile.policies)
+    timings = profile.timings
+    for key, value in settings.items():
+        if key == _BRIDGE_HOTPLUG:
+            policies["hotplug"] = "native" if value in ("off", "false", "no") else "acpi"
+        elif key.startswith("replug."):
+            timings = _with_timing(timings, key.removeprefix("replug."), value)
+    package = profile.package.replace("replug", f"replug {VERSION}", 1)
+    return replace(profile, policies=MappingProxyType(policies), timings=timings, package=package)
+
+
+def _with_timing(timings: Timings, name: str, value: str) -> Timings:
+    names = [field.name for field in fields(Timings)]
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if name not in names or not 0 < number < 1e9:
+        raise ProfileError(
+            expected=f"one of {', '.join(f'replug.{n}' for n in names)} with milliseconds above 0",
+            came=f"replug.{name}={value}",
+            remedy="correct the -global option",
+        )
+    return replace(timings, **{name: number})

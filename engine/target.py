@@ -1,0 +1,173 @@
+"""The target's half of the conversation: what the source says in, answers out.
+
+What may live here: writing arriving pages into RAM, checking that they belong there, turning
+messages into events, building the answers. Rules: a page index, a size or an order that cannot be
+is a typed error, raised before RAM is touched; no bytes and no sockets.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from devices.ram import PAGE_BYTES
+from engine import texts
+from engine.device_state import LoadError, load_state
+from engine.errors import MalformedMessage, UnexpectedMessage
+from engine.hello import check_hello
+from engine.messages import (
+    Abort,
+    Accept,
+    Commit,
+    End,
+    Heartbeat,
+    Hello,
+    Loaded,
+    LoadFailed,
+    PassEnd,
+    RamPages,
+    Refuse,
+    Running,
+    State,
+    WireMessage,
+    ZeroPages,
+)
+from engine.parameters import Capability
+from engine.shapes import BytesLike
+from engine.source import REASON_CHARACTERS_MAX
+from engine.vm import Vm
+from statemachines.effects import Command, Message
+from statemachines.events import E
+from statemachines.states import ReturnPath, Takeover
+
+
+class Target:
+    """One VM as the target of a migration."""
+
+    def __init__(self, vm: Vm) -> None:
+        """Take charge of the tables' CHECK_HELLO."""
+        self._vm = vm
+        self._hello: Hello | None = None
+        self._end: End | None = None
+        #: Why this target refuses or fails, for the answer and for stderr.
+        self.reason = ""
+        #: Digest of the whole RAM, for LOADED; set by the driver.
+        self.loaded_digest: bytes | None = None
+        vm.handle(Command.CHECK_HELLO, self._check_hello)
+
+    @property
+    def verifies(self) -> bool:
+        """Whether the source asked for a comparison of the whole RAM."""
+        return self._hello is not None and Capability.X_VERIFY_RAM.value in self._hello.capabilities
+
+    @property
+    def announced_digest(self) -> bytes | None:
+        """The digest that END carries, when the source cannot compare itself."""
+        return bytes(self._end.digest) if self._end and self._end.digest is not None else None
+
+    def build(self, kind: Message) -> WireMessage:
+        """Build a message of the target's."""
+        reason = (self.reason or "unknown reason")[:REASON_CHARACTERS_MAX]
+        match kind:
+            case Message.ACCEPT:
+                return Accept()
+            case Message.REFUSE:
+                return Refuse(reason)
+            case Message.LOADED:
+                return Loaded(self.loaded_digest)
+            case Message.RUNNING:
+                return Running()
+            case Message.LOAD_FAILED:
+                return LoadFailed(reason)
+            case _:
+                raise ValueError(f"a target does not send {kind.name}")
+
+    def receive(self, message: WireMessage) -> None:
+        """Take one message from the source.
+
+        :raise StreamError: for what cannot come now, or cannot be; RAM is untouched by it.
+        """
+        vm = self._vm
+        match message:
+            case RamPages():
+                self._load(message)
+            case ZeroPages():
+                self._clear(message)
+            case PassEnd() | Heartbeat():
+                pass
+            case Hello():
+                self._hello = message
+                on = Capability.RETURN_PATH.value in message.capabilities
+                self._expect(Takeover.IDLE, message)
+                path = ReturnPath.ON if on else ReturnPath.OFF
+                vm.fire(E.RECV_HELLO, latched={ReturnPath: {0: path}})
+            case State():
+                self._expect(Takeover.RECEIVING, message)
+                self._load_state(message)
+            case End():
+                self._expect(Takeover.STATE_LOADED, message)
+                self._end = message
+                vm.fire(E.RECV_END)
+            case Commit():
+                self._expect(Takeover.LOADED, message)
+                vm.fire(E.RECV_COMMIT)
+            case Abort(reason=reason):
+                self.reason = texts.SOURCE_GAVE_UP % reason
+                vm.fire(E.RECV_ABORT)
+            case _:
+                raise _out_of_order("a message of a source", message)
+
+    def _expect(self, state: Takeover, message: WireMessage) -> None:
+        here = self._vm.state(Takeover)
+        if here is not state:
+            raise _out_of_order(f"nothing of the kind while {here.value}", message)
+
+    def _check_hello(self, _index: int | None) -> None:
+        assert self._hello is not None
+        difference = check_hello(self._vm, self._hello)
+        if difference is None:
+            self._vm.fire(E.HELLO_GOOD)
+        else:
+            self.reason = difference
+            self._vm.fire(E.HELLO_BAD)
+
+    def _load_state(self, message: State) -> None:
+        try:
+            latched = load_state(self._vm, message)
+        except LoadError as error:
+            self.reason = "\n".join(error.lines)
+            self._vm.fire(E.RECV_BAD_STATE)
+        else:
+            self._vm.fire(E.RECV_STATE, latched=latched)
+
+    def _load(self, message: RamPages) -> None:
+        indexes = self._indexes(message.pages, message)
+        if len(message.data) != len(indexes) * PAGE_BYTES:
+            raise MalformedMessage(
+                expected=f"{len(indexes)} pages of {PAGE_BYTES} bytes",
+                came=f"{len(message.data)} bytes",
+                remedy="the stream is damaged; migrate again",
+            )
+        self._vm.ram.load_pages(indexes, message.data)
+
+    def _clear(self, message: ZeroPages) -> None:
+        self._vm.ram.zero_pages(self._indexes(message.pages, message))
+
+    def _indexes(self, pages: BytesLike, message: WireMessage) -> npt.NDArray[np.int64]:
+        self._expect(Takeover.RECEIVING, message)
+        indexes: npt.NDArray[np.uint64] = np.frombuffer(pages, dtype="<u8")
+        if len(indexes) and int(indexes.max()) >= self._vm.ram.pages:
+            raise MalformedMessage(
+                expected=f"pages below {self._vm.ram.pages}",
+                came=f"page {int(indexes.max())}",
+                remedy="the stream is damaged, or of another VM",
+            )
+        return indexes.astype(np.int64)
+
+
+def _out_of_order(expected: str, message: WireMessage) -> UnexpectedMessage:
+    return UnexpectedMessage(
+        expected=expected,
+        came=type(message).__name__,
+        remedy="the source is of another version, or the stream is damaged",
+    )

@@ -1,0 +1,195 @@
+"""One VM's core: its machines, its devices and its guest, moved by events, asking its world.
+
+What may live here: taking events and commands in, carrying the effects of each step out, in
+order. Rules:
+
+1. `fire` is the only way anything moves. While a step's effects are carried out, further events
+   are queued and taken when the machines have come to rest (run to completion).
+2. A command of the tables is carried out by the one handler registered for it; commands without
+   one of their own here go to the world.
+3. Nothing here waits, reads a clock or touches a socket.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from devices.guest import Guest
+from devices.ram import Ram
+from engine.board import Board
+from engine.configuration import VmConfiguration
+from engine.guest_view import BoardView
+from engine.journal import entry_of
+from engine.parameters import Capabilities, Capability, Parameters
+from engine.qmp.errors import ErrorClass, QmpError
+from engine.statistics import Statistics
+from engine.world import World
+from statemachines import effects
+from statemachines.effects import Command, Do, Send
+from statemachines.events import E
+from statemachines.runtime import Happening, Latched, RefusedError, Runtime, StateError, Step
+from statemachines.states import Incoming, Migration, RunState, State
+
+Handler = Callable[[int | None], None]
+Sender = Callable[[effects.Message, Happening], None]
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """An event that waits for the machines to come to rest."""
+
+    event: E
+    index: int | None
+    latched: Latched | None
+
+
+class Vm:
+    """The sans-IO core of one VM; see the module's rules."""
+
+    def __init__(self, configuration: VmConfiguration, ram: Ram, world: World) -> None:
+        """Build the VM without devices; `engine.hotplug.cold_plug` adds those."""
+        self.configuration = configuration
+        self.profile = configuration.profile
+        self.world = world
+        self.ram = ram
+        self.runtime = Runtime(self.profile.policies)
+        self.board = Board(
+            configuration.machine,
+            configuration.inventory,
+            newer_checks=self.profile.name == "native",
+        )
+        self.guest = Guest(ram, configuration.guest, BoardView(self.runtime, self.board))
+        self.capabilities = Capabilities()
+        self.parameters = Parameters()
+        self.statistics = Statistics()
+        #: Why the last migration failed, for query-migrate; None where QEMU has no text.
+        self.error_description: str | None = None
+        self._handlers: dict[Command, Handler] = {}
+        self._sender: Sender | None = None
+        self._pending: deque[_Pending] = deque()
+        self._busy = False
+        self._sequence = 0
+
+    # -- wiring
+
+    def handle(self, command: Command, handler: Handler) -> None:
+        """Register the handler of a command.
+
+        :raise ValueError: if it has one already.
+        """
+        if command in self._handlers:
+            raise ValueError(f"{command.name} has a handler already")
+        self._handlers[command] = handler
+
+    def send_with(self, sender: Sender) -> None:
+        """Register what builds and sends the messages of the tables."""
+        self._sender = sender
+
+    # -- reading
+
+    def state(self, lifecycle: type[State], index: int = 0) -> State:
+        """Return the present state of one lifecycle's instance."""
+        return self.runtime.state(lifecycle, index)
+
+    @property
+    def migration(self) -> Migration:
+        """The outgoing status."""
+        state = self.state(Migration)
+        assert isinstance(state, Migration)
+        return state
+
+    @property
+    def incoming(self) -> Incoming:
+        """The incoming status."""
+        state = self.state(Incoming)
+        assert isinstance(state, Incoming)
+        return state
+
+    @property
+    def run_state(self) -> RunState:
+        """The run state."""
+        state = self.state(RunState)
+        assert isinstance(state, RunState)
+        return state
+
+    @property
+    def events_enabled(self) -> bool:
+        """Capability `events`: are MIGRATION and MIGRATION_PASS emitted."""
+        return self.capabilities.on(Capability.EVENTS)
+
+    # -- moving
+
+    def ask(self, event: E, index: int | None = None, *fill: str) -> None:
+        """Fire an event that a table may refuse; `fill` fills the refusal's text.
+
+        :raise QmpError: with the table's text; nothing has moved.
+        """
+        try:
+            self.runtime.check(event, index)
+        except RefusedError as refusal:
+            text = refusal.text % fill if "%s" in refusal.text else refusal.text
+            found = ErrorClass.DEVICE_NOT_FOUND if text.endswith("not found") else None
+            raise QmpError(found or ErrorClass.GENERIC_ERROR, text) from refusal
+        self.fire(event, index)
+
+    def fire(self, event: E, index: int | None = None, latched: Latched | None = None) -> None:
+        """Make an event happen, carry out its effects, then all that follows from them.
+
+        :raise StateError: if no row, reason or refusal covers it: a defect of the tables or of a
+            driver; nothing of that event has moved.
+        """
+        self._pending.append(_Pending(event, index, latched))
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            while self._pending:
+                self._take(self._pending.popleft())
+        finally:
+            self._busy = False
+        self.guest.observe(self.world.now_ms())
+        self.world.settled()
+
+    def offer(self, event: E, index: int | None = None) -> bool:
+        """Fire an event if its machines can take it now; say whether they could.
+
+        For events whose time may have passed: a guest's deed, a timer.
+        """
+        try:
+            self.runtime.check(event, index)
+        except StateError:
+            return False
+        self.fire(event, index)
+        return True
+
+    def _take(self, pending: _Pending) -> None:
+        for step in self.runtime.fire(pending.event, pending.index, pending.latched):
+            self._note(step)
+            for happening in step.effects:
+                self._carry_out(happening)
+
+    def _note(self, step: Step) -> None:
+        self.statistics.note(step, self.world.now_ms())
+        self.world.record(entry_of(self._sequence, step, self.runtime, self.board))
+        self._sequence += 1
+
+    def _carry_out(self, happening: Happening) -> None:
+        match happening.effect:
+            case Send(message=message):
+                if self._sender is None:
+                    raise RuntimeError(f"nobody sends {message.name}: call send_with first")
+                self._sender(message, happening)
+            case Do(command=command):
+                index = happening.scope.index if happening.scope.per.value != "vm" else None
+                handler = self._handlers.get(command)
+                if handler is None:
+                    self.world.perform(command, index)
+                else:
+                    handler(index)
+
+    def emit(self, name: str, data: Mapping[str, Any] | None = None) -> None:
+        """Emit a QMP event."""
+        self.world.emit(name, data or {})
