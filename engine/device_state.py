@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from devices.pci import PciDevice
 from devices.sections import prepare_devices, save_devices
 from devices.virtio import DeviceStatus
-from devices.virtio_net import VirtioNet
 from devices.vmstate import VmStateError
 from engine import texts
 from engine.messages import State as StateMessage
@@ -138,15 +137,3 @@ def _add(
     found: dict[type[State], dict[int, State]], lifecycle: type[State], index: int, state: State
 ) -> None:
     found.setdefault(lifecycle, {})[index] = state
-
-
-def negotiate_registers(device: VirtioNet, *, standby: bool) -> None:
-    """Write the features a driver acknowledges into a standby's registers, low word first.
-
-    The driver takes what is offered, STANDBY only if `standby` (virtio 1.2 §3.1.1 step 4).
-    """
-    wanted = device.offered_features
-    if not standby:
-        wanted &= ~(1 << 62)
-    for word in (0, 1):
-        device.write_guest_features(word, wanted >> (32 * word) & 0xFFFFFFFF)

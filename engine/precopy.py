@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from devices.ram import PAGE_BYTES, Ram
-from engine.messages import PassEnd, RamPages, WireMessage, ZeroPages
+from engine.messages import Message, PassEnd, RamPages, ZeroPages
 from engine.statistics import RamStatistics
 
 #: Pages in one RAM frame: 1 MiB.
@@ -78,7 +78,7 @@ class Precopy:
         self._expect()
         return self._statistics.passes
 
-    def batch(self) -> list[WireMessage]:
+    def batch(self) -> list[Message]:
         """Return the messages for the next pages of this pass; empty when it is done.
 
         Contents are copied when the batch is taken: what the guest writes afterwards is dirty
@@ -99,7 +99,7 @@ class Precopy:
 
     def _messages(
         self, indexes: npt.NDArray[np.int64], nonzero: npt.NDArray[np.bool_]
-    ) -> Iterator[WireMessage]:
+    ) -> Iterator[Message]:
         full, zero = indexes[nonzero], indexes[~nonzero]
         if len(full):
             rows = np.frombuffer(self._ram.view(), dtype=np.uint8).reshape(-1, PAGE_BYTES)

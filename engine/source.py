@@ -23,8 +23,8 @@ from engine.messages import (
     LoadFailed,
     Refuse,
     Running,
-    WireMessage,
 )
+from engine.messages import Message as StreamMessage
 from engine.vm import Vm
 from statemachines.effects import Message
 from statemachines.events import E
@@ -44,7 +44,7 @@ class Source:
         #: Called with the target's digest before LOADED counts; fires RECV_LOADED or a mismatch.
         self.compare: Callable[[bytes], None] | None = None
 
-    def build(self, kind: Message, happening: Happening) -> WireMessage:
+    def build(self, kind: Message, happening: Happening) -> StreamMessage:
         """Build a message of the source's.
 
         :raise VmStateError: if a device's state cannot be saved.
@@ -66,7 +66,7 @@ class Source:
             case _:
                 raise ValueError(f"a source does not send {kind.name}")
 
-    def receive(self, message: WireMessage) -> None:
+    def receive(self, message: StreamMessage) -> None:
         """Take one message from the target.
 
         :raise UnexpectedMessage: if a target does not say this.

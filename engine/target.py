@@ -29,9 +29,9 @@ from engine.messages import (
     Refuse,
     Running,
     State,
-    WireMessage,
     ZeroPages,
 )
+from engine.messages import Message as StreamMessage
 from engine.parameters import Capability
 from engine.shapes import BytesLike
 from engine.source import REASON_CHARACTERS_MAX
@@ -61,11 +61,16 @@ class Target:
         return self._hello is not None and Capability.X_VERIFY_RAM.value in self._hello.capabilities
 
     @property
+    def is_complete(self) -> bool:
+        """Whether END is here and RAM is as large as it says."""
+        return self._end is not None and self._end.ram_bytes == self._vm.ram.size_bytes
+
+    @property
     def announced_digest(self) -> bytes | None:
         """The digest that END carries, when the source cannot compare itself."""
         return bytes(self._end.digest) if self._end and self._end.digest is not None else None
 
-    def build(self, kind: Message) -> WireMessage:
+    def build(self, kind: Message) -> StreamMessage:
         """Build a message of the target's."""
         reason = (self.reason or "unknown reason")[:REASON_CHARACTERS_MAX]
         match kind:
@@ -82,7 +87,7 @@ class Target:
             case _:
                 raise ValueError(f"a target does not send {kind.name}")
 
-    def receive(self, message: WireMessage) -> None:
+    def receive(self, message: StreamMessage) -> None:
         """Take one message from the source.
 
         :raise StreamError: for what cannot come now, or cannot be; RAM is untouched by it.
@@ -117,7 +122,7 @@ class Target:
             case _:
                 raise _out_of_order("a message of a source", message)
 
-    def _expect(self, state: Takeover, message: WireMessage) -> None:
+    def _expect(self, state: Takeover, message: StreamMessage) -> None:
         here = self._vm.state(Takeover)
         if here is not state:
             raise _out_of_order(f"nothing of the kind while {here.value}", message)
@@ -153,7 +158,7 @@ class Target:
     def _clear(self, message: ZeroPages) -> None:
         self._vm.ram.zero_pages(self._indexes(message.pages, message))
 
-    def _indexes(self, pages: BytesLike, message: WireMessage) -> npt.NDArray[np.int64]:
+    def _indexes(self, pages: BytesLike, message: StreamMessage) -> npt.NDArray[np.int64]:
         self._expect(Takeover.RECEIVING, message)
         indexes: npt.NDArray[np.uint64] = np.frombuffer(pages, dtype="<u8")
         if len(indexes) and int(indexes.max()) >= self._vm.ram.pages:
@@ -165,7 +170,7 @@ class Target:
         return indexes.astype(np.int64)
 
 
-def _out_of_order(expected: str, message: WireMessage) -> UnexpectedMessage:
+def _out_of_order(expected: str, message: StreamMessage) -> UnexpectedMessage:
     return UnexpectedMessage(
         expected=expected,
         came=type(message).__name__,

@@ -26,6 +26,7 @@ from engine.journal import entry_of
 from engine.parameters import Capabilities, Capability, Parameters
 from engine.qmp.errors import ErrorClass, QmpError
 from engine.statistics import Statistics
+from engine.uri import Uri
 from engine.world import World
 from statemachines import effects
 from statemachines.effects import Command, Do, Send
@@ -67,6 +68,10 @@ class Vm:
         self.statistics = Statistics()
         #: Why the last migration failed, for query-migrate; None where QEMU has no text.
         self.error_description: str | None = None
+        #: Where the last migration was to go; None where its URI could not be used.
+        self.outgoing_uri: Uri | None = None
+        #: Where a stream is expected from; None before -incoming or migrate-incoming names it.
+        self.incoming_uri: Uri | None = None
         self._handlers: dict[Command, Handler] = {}
         self._sender: Sender | None = None
         self._pending: deque[_Pending] = deque()
@@ -122,10 +127,10 @@ class Vm:
 
     # -- moving
 
-    def ask(self, event: E, index: int | None = None, *fill: str) -> None:
-        """Fire an event that a table may refuse; `fill` fills the refusal's text.
+    def check(self, event: E, index: int | None = None, *fill: str) -> None:
+        """Check that an event could happen now; `fill` fills the refusal's text.
 
-        :raise QmpError: with the table's text; nothing has moved.
+        :raise QmpError: with the table's text.
         """
         try:
             self.runtime.check(event, index)
@@ -133,6 +138,13 @@ class Vm:
             text = refusal.text % fill if "%s" in refusal.text else refusal.text
             found = ErrorClass.DEVICE_NOT_FOUND if text.endswith("not found") else None
             raise QmpError(found or ErrorClass.GENERIC_ERROR, text) from refusal
+
+    def ask(self, event: E, index: int | None = None, *fill: str) -> None:
+        """Fire an event that a table may refuse; `fill` fills the refusal's text.
+
+        :raise QmpError: with the table's text; nothing has moved.
+        """
+        self.check(event, index, *fill)
         self.fire(event, index)
 
     def fire(self, event: E, index: int | None = None, latched: Latched | None = None) -> None:
@@ -150,6 +162,10 @@ class Vm:
                 self._take(self._pending.popleft())
         finally:
             self._busy = False
+        self.settle()
+
+    def settle(self) -> None:
+        """Let guest and world look at what has changed beside the tables; `fire` does it itself."""
         self.guest.observe(self.world.now_ms())
         self.world.settled()
 

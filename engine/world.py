@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from engine.messages import WireMessage
+from engine.messages import Message
 from statemachines.effects import Command
 from statemachines.events import E
 
@@ -30,7 +30,7 @@ class World(Protocol):
     def record(self, entry: Mapping[str, Any]) -> None:
         """Append one joint step to the journal."""
 
-    def send(self, message: WireMessage) -> None:
+    def send(self, message: Message) -> None:
         """Put a message on its way to the peer, after everything sent before."""
 
     def perform(self, command: Command, index: int | None) -> None:

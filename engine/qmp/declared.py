@@ -11,8 +11,10 @@ from engine.qmp.schema import (
     ANY,
     BOOL,
     INT,
+    NULL,
     NUMBER,
     STR,
+    Alternate,
     Enumeration,
     ListOf,
     Recursive,
@@ -149,6 +151,27 @@ SOCKET_ADDRESS = Struct(
     },
 )
 
+_FIRST_FRAMES = Struct(
+    "ReplugFirstFrames", (optional("primary", NUMBER), optional("standby", NUMBER))
+)
+# What QEMU has no key for; also the property `migration` of /machine/replug.
+REPLUG_REPORT = Struct(
+    "ReplugReport",
+    (
+        # Primaries whose eject is awaited.
+        required("pending", ListOf(STR)),
+        required("handover", Enumeration("ReplugHandover", ("two-phase", "one-way"))),
+        required("wait-unplug-ms", INT),
+        required("verify-ms", INT),
+        # Null where the RAM was not compared.
+        required("digest-equal", Alternate("BoolOrNull", (BOOL, NULL))),
+        # Statuses in the order they were reached.
+        required("states", ListOf(MIGRATION_STATUS)),
+        # From the guest's last start to the first frame that left on each path.
+        optional("first-frames-ms", _FIRST_FRAMES),
+    ),
+)
+
 MIGRATION_INFO = Struct(
     "MigrationInfo",
     (
@@ -164,6 +187,8 @@ MIGRATION_INFO = Struct(
         optional("socket-address", ListOf(SOCKET_ADDRESS)),
         # True while the answer to COMMIT, or COMMIT itself, is missing.
         optional("x-replug-in-doubt", BOOL),
+        # Of the last migration in either direction; profile native only.
+        optional("x-replug", REPLUG_REPORT),
     ),
 )
 

@@ -1,0 +1,54 @@
+"""`replug diagram`: export the state machines for review."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from statemachines.diagram.export import FORMATS, MACHINES, export_all, export_one
+
+
+def run(arguments: list[str]) -> int:
+    """Run `replug diagram`."""
+    parser = argparse.ArgumentParser(
+        prog="replug diagram",
+        description="Export the state machines, drawn from the tables that run.",
+        epilog="machines: " + ", ".join(MACHINES),
+    )
+    parser.add_argument("machine", nargs="?", metavar="MACHINE", help="one of the machines below")
+    parser.add_argument("--format", choices=(*FORMATS, "svg"), default="mermaid")
+    parser.add_argument("--all", action="store_true", help="write every file that there is")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where --all writes")
+    given = parser.parse_args(arguments)
+    if given.machine is None:
+        return _export_all(given.out or Path("diagrams"))
+    try:
+        text = export_one(given.machine, "dot" if given.format == "svg" else given.format)
+    except ValueError as error:
+        print(f"replug diagram: {error}", file=sys.stderr)
+        return 2
+    if given.format == "svg":
+        return _print_svg(text)
+    print(text, end="")
+    return 0
+
+
+def _export_all(folder: Path) -> int:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in export_all().items():
+        (folder / name).write_text(text, encoding="utf-8")
+    print(f"{len(export_all())} files in {folder}")
+    return 0
+
+
+def _print_svg(dot: str) -> int:
+    program = shutil.which("dot")
+    if program is None:
+        print("replug diagram: SVG needs Graphviz: install it (dot)", file=sys.stderr)
+        return 1
+    done = subprocess.run([program, "-Tsvg"], input=dot, capture_output=True, text=True)
+    print(done.stdout if done.returncode == 0 else done.stderr, end="")
+    return 0 if done.returncode == 0 else 1

@@ -1,0 +1,291 @@
+"""One live VM: the core with real memory, sockets, time and monitors around it.
+
+Rules kept here: this is the world that the core asks (see `engine.world`), and nothing more. A
+command of the tables goes to the part that carries it out; events come back through `Vm.fire`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, TextIO
+
+from devices.guest_view import ClosePrimary, Fire, OpenPrimary, Path
+from devices.ram import BitmapRam
+from engine import texts
+from engine.announcements import Announcements
+from engine.configuration import VmConfiguration
+from engine.driver.clock import LoopClock, Timer
+from engine.driver.incoming import IncomingStream
+from engine.driver.memory import GuestMemory
+from engine.driver.network import Network
+from engine.driver.outgoing import Outgoing
+from engine.driver.transport import ResolveFd
+from engine.guest_deeds import perform
+from engine.hotplug import Hotplug
+from engine.messages import Heartbeat, Message
+from engine.source import Source
+from engine.target import Target
+from engine.timers import Timers
+from engine.vm import Vm
+from statemachines import effects
+from statemachines.effects import Command
+from statemachines.events import E
+from statemachines.runtime import Happening
+from statemachines.states import Incoming, Link, RunState
+
+#: Messages that a source sends; the rest are a target's.
+_SOURCE_MESSAGES = frozenset(
+    {
+        effects.Message.HELLO,
+        effects.Message.STATE,
+        effects.Message.END,
+        effects.Message.COMMIT,
+        effects.Message.ABORT,
+    }
+)
+
+
+class LiveVm:
+    """A VM in this process, on the running event loop."""
+
+    def __init__(
+        self,
+        configuration: VmConfiguration,
+        *,
+        resolve_fd: ResolveFd,
+        emit: Callable[[str, Mapping[str, Any]], None],
+        journal: TextIO | None,
+        exit_with: Callable[[int], None],
+    ) -> None:
+        """Build the VM with its devices; `boot` starts it.
+
+        :raise DeviceError: if a device cannot be created, with QEMU's text.
+        :raise QmpError: if the tables refuse one.
+        """
+        self._clock = LoopClock()
+        self._emit = emit
+        self._journal = journal
+        self._exit_with = exit_with
+        self._timers_by_event: dict[E, Timer] = {}
+        self._tick: Timer | None = None
+        self._is_ticking = False
+        self._resumed_ms: float | None = None
+        self._first_frames: dict[Path, float] = {}
+        self.memory = GuestMemory(configuration.ram_bytes)
+        self.vm = Vm(configuration, BitmapRam(self.memory.buffer), self)
+        self.hotplug = Hotplug(self.vm)
+        Announcements(self.vm, self.hotplug)
+        self._timers = Timers(self.vm)
+        self.source = Source(self.vm)
+        self.target = Target(self.vm)
+        self.network = Network(self.vm, self._clock, self.settled, self.warn)
+        self.network.on_sent = self._frame_left
+        self.outgoing = Outgoing(self.vm, self.source, resolve_fd)
+        self.incoming = IncomingStream(self.vm, self.target, resolve_fd)
+        self.vm.send_with(self._send)
+        self._commands: dict[Command, Callable[[], None]] = {
+            Command.CONNECT: self.outgoing.connect,
+            Command.LISTEN: self.incoming.listen,
+            Command.CLOSE_CHANNEL: self._close_channel,
+            Command.SAVE_SETUP: self.outgoing.save_setup,
+            Command.ITERATE: self.outgoing.iterate,
+            Command.SAVE_FINAL: self.outgoing.save_final,
+            Command.FLUSH: self.outgoing.flush,
+            Command.VERIFY: self.incoming.verify,
+            Command.RUN_GUEST: self._run_guest,
+            Command.STOP_GUEST: self._stop_guest,
+            Command.QUIESCE_GUEST: self._quiesce_guest,
+            Command.EXIT: self._exit,
+        }
+        for netdev in configuration.netdevs:
+            self.vm.board.netdevs.add(netdev)
+        for options in configuration.devices:
+            self.hotplug.add(options)
+        self.vm.board.topology.freeze()
+
+    def boot(self) -> None:
+        """Start it as its command line says."""
+        configuration = self.vm.configuration
+        held = configuration.start_paused
+        if configuration.incoming is None:
+            self.vm.guest.boot()
+            self.vm.fire(E.BOOT_HELD if held else E.BOOT)
+        else:
+            self.vm.fire(E.BOOT_INCOMING_HELD if held else E.BOOT_INCOMING)
+        self.network.connect_standbys()
+        self._heartbeat()
+
+    # -- the World protocol
+
+    def now_ms(self) -> float:
+        """Return the monotonic time."""
+        return self._clock.now_ms()
+
+    def emit(self, name: str, data: Mapping[str, Any]) -> None:
+        """Send a QMP event to every monitor."""
+        self._emit(name, data)
+
+    def warn(self, text: str) -> None:
+        """Tell the operator on stderr."""
+        print(f"replug: {text}", file=sys.stderr, flush=True)
+
+    def record(self, entry: Mapping[str, Any]) -> None:
+        """Append one joint step to the journal."""
+        if self._journal is not None:
+            name = self.vm.configuration.name
+            line = {"process": name, "time_ms": round(self.now_ms(), 3), **entry}
+            self._journal.write(json.dumps(line, separators=(",", ":")) + "\n")
+            self._journal.flush()
+
+    def send(self, message: Message) -> None:
+        """Put a message on whichever stream is open."""
+        (self.outgoing if self.outgoing.connection else self.incoming).send(message)
+
+    def perform(self, command: Command, index: int | None) -> None:
+        """Carry out a command of the tables."""
+        self._commands[command]()
+
+    def start_timer(self, event: E, delay_ms: float) -> None:
+        """Fire `event` later; a newer timer replaces the older."""
+        previous = self._timers_by_event.pop(event, None)
+        if previous is not None:
+            previous.cancel()
+        self._timers_by_event[event] = self._clock.call_later(
+            delay_ms, lambda: self._timers.expired(event)
+        )
+
+    def settled(self) -> None:
+        """Let the guest do what it now has to do."""
+        if self._is_ticking:
+            return
+        if self._tick is not None:
+            self._tick.cancel()
+            self._tick = None
+        due_ms = self.vm.guest.due_ms(uplink_ready=self.network.ready and not self._is_stuck)
+        if due_ms is not None:
+            self._tick = self._clock.call_later(max(due_ms - self.now_ms(), 0.0), self._advance)
+
+    # -- the guest
+
+    _is_stuck = False
+
+    def _advance(self) -> None:
+        self._tick = None
+        self._is_ticking = True
+        try:
+            while deeds := self.vm.guest.advance(self.now_ms()):
+                for deed in deeds:
+                    self._carry_out(deed)
+            self._send_frames()
+        finally:
+            self._is_ticking = False
+        self.settled()
+
+    def _carry_out(self, deed: Fire | OpenPrimary | ClosePrimary) -> None:
+        match deed:
+            case Fire(event=event, index=index):
+                perform(self.vm, event, index)
+            case OpenPrimary(index=opening):
+                self.network.open_primary(opening, lambda: self._opened(opening))
+            case ClosePrimary(index=closing):
+                self.network.close_primary(closing, lambda: self._closed(closing))
+
+    def _opened(self, index: int) -> None:
+        self.vm.guest.primary_opened(index, self.now_ms())
+        self._advance_unless_ticking()
+
+    def _closed(self, index: int) -> None:
+        self.vm.guest.primary_closed(index, self.now_ms())
+        self._advance_unless_ticking()
+
+    def _advance_unless_ticking(self) -> None:
+        if not self._is_ticking:
+            self._advance()
+
+    def _send_frames(self) -> None:
+        guest, now_ms = self.vm.guest, self.now_ms()
+        self._is_stuck = False
+        for _ in range(guest.announcements_due(now_ms)):
+            self.network.announce()
+        for _ in range(guest.frames_due(now_ms)):
+            if not self.network.send_numbered(guest.next_frame()):
+                self._is_stuck = True
+                return
+            guest.frame_sent(now_ms)
+
+    def _frame_left(self, path: Path) -> None:
+        if self._resumed_ms is not None and path not in self._first_frames:
+            self._first_frames[path] = self.now_ms() - self._resumed_ms
+            if self.vm.profile.name == "native":
+                self.vm.emit("X_REPLUG_FIRST_FRAME", {"path": path})
+
+    @property
+    def first_frames_ms(self) -> Mapping[Path, float]:
+        """Path -> when the first frame left on it, after the guest last began to run."""
+        return self._first_frames
+
+    def _run_guest(self) -> None:
+        arriving = self.vm.incoming is Incoming.ACTIVE
+        now_ms = self.now_ms()
+        self.vm.guest.start(now_ms)
+        if arriving:
+            initial_ms, max_ms, rounds, step_ms = self.vm.parameters.announce
+            self.vm.guest.announce(rounds, initial_ms, max_ms, step_ms, now_ms)
+        self._resumed_ms = now_ms
+        self._first_frames = {}
+        self.network.resume()
+
+    def _stop_guest(self) -> None:
+        self.vm.guest.stop(self.now_ms())
+
+    def _quiesce_guest(self) -> None:
+        self.vm.guest.stop(self.now_ms())
+        self.network.quiesce(lambda: self.vm.fire(E.GUEST_STOPPED))
+
+    # -- the channel
+
+    def _send(self, kind: effects.Message, happening: Happening) -> None:
+        if kind in _SOURCE_MESSAGES:
+            self.outgoing.send(self.source.build(kind, happening))
+        else:
+            self.incoming.send(self.target.build(kind))
+
+    def _close_channel(self) -> None:
+        self.outgoing.close()
+        self.incoming.close()
+        self.vm.fire(E.CHANNEL_CLOSED)
+
+    def _heartbeat(self) -> None:
+        interval_ms = self.vm.profile.timings.heartbeat_interval_ms
+        self._clock.call_later(interval_ms, self._heartbeat)
+        if self.vm.state(Link) is not Link.OPEN or self.vm.profile.name != "native":
+            return
+        stream = self.outgoing if self.outgoing.connection else self.incoming
+        now_ms = self.now_ms()
+        if now_ms - stream.heard_ms > self.vm.parameters.heartbeat_ms:
+            if self.vm.error_description is None and stream is self.outgoing:
+                self.vm.error_description = texts.PEER_SILENT % self.vm.parameters.heartbeat_ms
+            self.vm.fire(E.LINK_SILENT)
+        else:
+            stream.send(Heartbeat(int(now_ms)))
+
+    # -- the end
+
+    def _exit(self) -> None:
+        for line in (self.target.reason or texts.STREAM_CUT).splitlines():
+            self.warn(line)
+        if texts.LOAD_REFUSED not in self.target.reason:
+            self.warn(texts.LOAD_INVALID)
+        self._exit_with(1)
+
+    def close(self) -> None:
+        """Let go of sockets and memory."""
+        if self.vm.run_state is RunState.RUNNING:
+            self.vm.guest.stop(self.now_ms())
+        self.network.close()
+        self.outgoing.close()
+        self.incoming.close()
+        if self._tick is not None:
+            self._tick.cancel()

@@ -1,0 +1,231 @@
+"""The source's stream, live: connect, RAM passes, the last pages, and their end.
+
+Rules kept here: each command of the tables is one method, and answers with one of the events its
+row lists. What a pass holds and when it has converged is `engine.precopy`'s; here are the socket,
+the bandwidth limit and the threads for digests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from engine import texts
+from engine.driver.channel import Channel, TransportError
+from engine.driver.connection import Connection
+from engine.driver.memory import digest
+from engine.driver.transport import ResolveFd, connect
+from engine.messages import Message
+from engine.parameters import Capability
+from engine.precopy import Precopy
+from engine.source import Source
+from engine.statistics import RamStatistics
+from engine.vm import Vm
+from statemachines.events import E
+from statemachines.states import Handover, Link
+
+#: How much is written between two measurements of the bandwidth, in time.
+MEASURE_MS = 50.0
+
+
+class Outgoing:
+    """One VM's outgoing stream; a new connection for each migration."""
+
+    def __init__(self, vm: Vm, source: Source, resolve_fd: ResolveFd) -> None:
+        self._vm = vm
+        self._source = source
+        self._resolve_fd = resolve_fd
+        self._connection: Connection | None = None
+        self._precopy: Precopy | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._own_digest: asyncio.Task[bytes] | None = None
+        self._heard_ms = 0.0
+        self._end_sent_ms = 0.0
+        source.compare = lambda theirs: self._spawn(self._compare(theirs))
+
+    @property
+    def connection(self) -> Connection | None:
+        """The connection in use."""
+        return self._connection
+
+    @property
+    def heard_ms(self) -> float:
+        """When something last came from the target."""
+        return self._heard_ms
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # -- CONNECT, CLOSE_CHANNEL
+
+    def connect(self) -> None:
+        """CONNECT: answers CONNECTED, CONNECTED_ONE_WAY or CONNECT_FAILED."""
+        if self._vm.outgoing_uri is None:
+            self._vm.fire(E.CONNECT_FAILED)
+            return
+        self._spawn(self._connect())
+
+    async def _connect(self) -> None:
+        uri = self._vm.outgoing_uri
+        assert uri is not None
+        try:
+            channel = await connect(uri, self._resolve_fd)
+        except (TransportError, OSError) as error:
+            self._vm.error_description = str(error)
+            self._vm.fire(E.CONNECT_FAILED)
+            return
+        self._heard_ms = self._vm.world.now_ms()
+        self._connection = self._open(channel)
+        self._vm.fire(E.CONNECTED if channel.reply_path else E.CONNECTED_ONE_WAY)
+
+    def _open(self, channel: Channel) -> Connection:
+        return Connection(channel, hears="from_target", on_message=self._heard, on_lost=self._lost)
+
+    def _heard(self, message: Message) -> None:
+        self._heard_ms = self._vm.world.now_ms()
+        self._source.receive(message)
+
+    def _lost(self, error: Exception | None) -> None:
+        self._connection = None
+        vm = self._vm
+        if vm.error_description is None and vm.state(Handover) is not Handover.IDLE:
+            native = vm.profile.name == "native"
+            vm.error_description = (
+                str(error)
+                if isinstance(error, TransportError)
+                else (texts.PEER_LOST if native else texts.BROKEN_PIPE)
+            )
+        vm.fire(E.LINK_BROKEN)
+
+    def close(self) -> None:
+        """CLOSE_CHANNEL: whatever was under way stops; answers CHANNEL_CLOSED."""
+        for task in list(self._tasks):
+            task.cancel()
+        if self._own_digest is not None:
+            self._own_digest.cancel()
+            self._own_digest = None
+        if self._precopy is not None:
+            self._precopy.finish()
+            self._precopy = None
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def send(self, message: Message) -> None:
+        """Put a message of the tables on the stream."""
+        if self._connection is not None:
+            self._connection.send(message)
+
+    # -- SAVE_SETUP, ITERATE, SAVE_FINAL, FLUSH
+
+    def save_setup(self) -> None:
+        """SAVE_SETUP: start tracking; answers SETUP_DONE."""
+        vm = self._vm
+        limit = vm.parameters.max_bandwidth_bytes_per_second
+        vm.statistics.ram = RamStatistics()
+        self._precopy = Precopy(
+            vm.ram,
+            vm.statistics.ram,
+            downtime_limit_ms=vm.parameters.downtime_limit_ms,
+            bandwidth_bytes_per_second=limit or 1 << 30,
+        )
+        self._passed(self._precopy.setup(vm.world.now_ms()))
+        vm.fire(E.SETUP_DONE)
+
+    def _passed(self, number: int) -> None:
+        if self._vm.events_enabled:
+            self._vm.emit("MIGRATION_PASS", {"pass": number})
+
+    def iterate(self) -> None:
+        """ITERATE: answers CONVERGED or STREAM_FAILED."""
+        self._begin(self._iterate)
+
+    def save_final(self) -> None:
+        """SAVE_FINAL: answers FINAL_SENT or STREAM_FAILED."""
+        self._begin(self._save_final)
+
+    def flush(self) -> None:
+        """FLUSH: answers FLUSHED or STREAM_FAILED."""
+        self._begin(self._flush)
+
+    def _begin(self, work: Callable[[Connection, Precopy], Coroutine[Any, Any, None]]) -> None:
+        if self._connection is None or self._precopy is None:
+            self._vm.error_description = self._vm.error_description or texts.BROKEN_PIPE
+            self._vm.fire(E.STREAM_FAILED)
+        else:
+            self._spawn(work(self._connection, self._precopy))
+
+    async def _iterate(self, connection: Connection, precopy: Precopy) -> None:
+        vm = self._vm
+        while True:
+            if not await self._send_pass(connection, precopy, limited=True):
+                return
+            connection.send(precopy.end_of_pass())
+            precopy.downtime_limit_ms = vm.parameters.downtime_limit_ms
+            self._passed(precopy.synchronise(vm.world.now_ms()))
+            if precopy.converged():
+                vm.fire(E.CONVERGED)
+                return
+
+    async def _save_final(self, connection: Connection, precopy: Precopy) -> None:
+        vm = self._vm
+        self._passed(precopy.synchronise(vm.world.now_ms()))
+        if not await self._send_pass(connection, precopy, limited=False):
+            return
+        connection.send(precopy.end_of_pass())
+        precopy.finish()
+        self._source.end_digest = None
+        if vm.capabilities.on(Capability.X_VERIFY_RAM):
+            self._own_digest = asyncio.create_task(asyncio.to_thread(digest, vm.ram.view()))
+            if vm.state(Link) is Link.ONE_WAY:
+                self._source.end_digest = await self._own_digest
+        self._end_sent_ms = vm.world.now_ms()
+        vm.fire(E.FINAL_SENT)
+
+    async def _flush(self, connection: Connection, _precopy: Precopy) -> None:
+        try:
+            if await connection.drained():
+                await connection.channel.flushed()
+                self._vm.fire(E.FLUSHED)
+        except TransportError as error:
+            self._vm.error_description = str(error)
+            self._vm.fire(E.STREAM_FAILED)
+
+    async def _send_pass(self, connection: Connection, precopy: Precopy, *, limited: bool) -> bool:
+        """Send what is queued of a pass; False when the connection has ended."""
+        vm = self._vm
+        window_bytes, window_ms = 0, vm.world.now_ms()
+        while batch := precopy.batch():
+            sent = sum(connection.send(message) for message in batch)
+            window_bytes += sent
+            if not await connection.writable():
+                return False
+            await asyncio.sleep(0)
+            rate = vm.parameters.max_bandwidth_bytes_per_second if limited else 0
+            if rate:
+                ahead_ms = window_bytes * 1000 / rate - (vm.world.now_ms() - window_ms)
+                if ahead_ms > 0:
+                    await asyncio.sleep(ahead_ms / 1000)
+            elapsed_ms = vm.world.now_ms() - window_ms
+            if elapsed_ms >= MEASURE_MS:
+                precopy.wrote(window_bytes, elapsed_ms)
+                window_bytes, window_ms = 0, vm.world.now_ms()
+        precopy.wrote(window_bytes, vm.world.now_ms() - window_ms)
+        return True
+
+    # -- x-verify-ram
+
+    async def _compare(self, theirs: bytes) -> None:
+        """Compare the target's digest with ours; answers RECV_LOADED or DIGEST_MISMATCH."""
+        vm = self._vm
+        ours = await self._own_digest if self._own_digest is not None else b""
+        vm.statistics.digest_equal = ours == theirs
+        vm.statistics.verify_ms = vm.world.now_ms() - self._end_sent_ms
+        if ours == theirs:
+            vm.fire(E.RECV_LOADED)
+        else:
+            vm.error_description = texts.DIGEST_DIFFERS
+            vm.fire(E.DIGEST_MISMATCH)

@@ -1,0 +1,115 @@
+"""The demo's station: it exchanges numbered frames with a guest through a learning switch.
+
+Rules kept here: a frame counts as sent when the switch has written it; every number is counted
+once per arrival, so losses and duplicates are exact. It knows nothing of migrations: it sees
+ports and addresses, as a neighbour on the network would.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from devices.frames import FrameError, NumberedFrame, build, parse
+from engine.driver.clock import Clock, Timer
+from engine.driver.network import FROM_GUEST, STATION_MAC, TO_GUEST
+from engine.driver.switch import LearningSwitch
+
+#: Frames sent late at most at once, after the guest could not be reached for a while.
+CATCH_UP_MAX = 20
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """What came from the guest."""
+
+    #: Frames, repeated ones included.
+    received: int
+    #: Frames whose number had come before.
+    duplicated: int
+    #: Numbers below the highest that never came.
+    missing: int
+    #: Longest time between two arrivals.
+    longest_gap_ms: float
+
+
+class Station:
+    """A neighbour of one guest."""
+
+    def __init__(self, guest_mac: bytes, interval_ms: float, clock: Clock) -> None:
+        """Stand at a switch of its own; ports are added with `switch.add_port`."""
+        self.switch = LearningSwitch(STATION_MAC, on_frame=self._arrived)
+        self.switch.on_routable = lambda _: self._send_due()
+        self._guest_mac = guest_mac
+        self._interval_ms = interval_ms
+        self._clock = clock
+        self._timer: Timer | None = None
+        self._due_ms = 0.0
+        #: Numbered frames written to the guest so far.
+        self.sent = 0
+        self._seen: set[int] = set()
+        self._received = 0
+        self._arrived_ms: float | None = None
+        self._longest_gap_ms = 0.0
+        #: Port -> when the first frame of the guest came from it.
+        self.first_arrivals_ms: dict[str, float] = {}
+
+    def start(self) -> None:
+        """Begin to send a frame each interval."""
+        self._due_ms = self._clock.now_ms()
+        self._send_due()
+
+    def stop(self) -> None:
+        """Send no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _send_due(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        elif self.sent:
+            return
+        now_ms = self._clock.now_ms()
+        self._due_ms = max(self._due_ms, now_ms - CATCH_UP_MAX * self._interval_ms)
+        while self._due_ms <= now_ms:
+            frame = NumberedFrame(self._guest_mac, STATION_MAC, self.sent, TO_GUEST)
+            if not self.switch.send(build(frame)):
+                break
+            self.sent += 1
+            self._due_ms += self._interval_ms
+        wait_ms = max(self._due_ms - self._clock.now_ms(), self._interval_ms / 2)
+        self._timer = self._clock.call_later(wait_ms, self._send_due)
+
+    def _arrived(self, port: str, frame: bytes) -> None:
+        try:
+            parsed = parse(frame)
+        except FrameError:
+            return
+        if not isinstance(parsed, NumberedFrame) or parsed.flow != FROM_GUEST:
+            return
+        now_ms = self._clock.now_ms()
+        self.first_arrivals_ms.setdefault(port, now_ms)
+        self._received += 1
+        self._seen.add(parsed.sequence)
+        if self._arrived_ms is not None:
+            self._longest_gap_ms = max(self._longest_gap_ms, now_ms - self._arrived_ms)
+        self._arrived_ms = now_ms
+
+    def arrivals(self) -> Arrivals:
+        """Return what has come from the guest so far."""
+        highest = max(self._seen, default=-1)
+        return Arrivals(
+            received=self._received,
+            duplicated=self._received - len(self._seen),
+            missing=highest + 1 - len(self._seen),
+            longest_gap_ms=self._longest_gap_ms,
+        )
+
+    def path(self) -> list[str]:
+        """Return the ports the guest's frames came from, in order."""
+        return self.switch.path_history(self._guest_mac)
+
+    def close(self) -> None:
+        """Leave the network."""
+        self.stop()
+        self.switch.close()
