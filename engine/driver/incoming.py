@@ -8,13 +8,12 @@ is read: the end of a one-way stream is no loss.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from engine import texts
 from engine.driver.channel import Channel, TransportError
 from engine.driver.connection import Connection
-from engine.driver.memory import digest
 from engine.driver.transport import Listener, ResolveFd, SocketAddress, listen
 from engine.errors import EngineError, StreamError
 from engine.messages import End, Message
@@ -29,8 +28,12 @@ from statemachines.tables.conditions import TWO_PHASE
 class IncomingStream:
     """One VM's incoming stream."""
 
-    def __init__(self, vm: Vm, target: Target, resolve_fd: ResolveFd) -> None:
+    def __init__(
+        self, vm: Vm, target: Target, resolve_fd: ResolveFd, digest: Callable[[], bytes]
+    ) -> None:
+        """`digest` hashes the whole RAM, in a thread."""
         self._vm = vm
+        self._digest = digest
         self._target = target
         self._resolve_fd = resolve_fd
         self._listener: Listener | None = None
@@ -122,7 +125,7 @@ class IncomingStream:
             self._vm.fire(E.VERIFIED)
 
     async def _verify(self) -> None:
-        ours = await asyncio.to_thread(digest, self._vm.ram.view())
+        ours = await asyncio.to_thread(self._digest)
         theirs = self._target.announced_digest
         if theirs is not None and theirs != ours:
             self._target.reason = texts.DIGEST_DIFFERS

@@ -12,13 +12,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 from devices.guest_view import ClosePrimary, Fire, OpenPrimary, Path
-from devices.ram import BitmapRam
 from engine import texts
 from engine.announcements import Announcements
 from engine.configuration import VmConfiguration
 from engine.driver.clock import LoopClock, Timer
 from engine.driver.incoming import IncomingStream
-from engine.driver.memory import GuestMemory
+from engine.driver.memory import GuestMemory, GuestRam
 from engine.driver.network import Network
 from engine.driver.outgoing import Outgoing
 from engine.driver.transport import ResolveFd
@@ -74,7 +73,7 @@ class LiveVm:
         self._resumed_ms: float | None = None
         self._first_frames: dict[Path, float] = {}
         self.memory = GuestMemory(configuration.ram_bytes)
-        self.vm = Vm(configuration, BitmapRam(self.memory.buffer), self)
+        self.vm = Vm(configuration, GuestRam(self.memory), self)
         self.hotplug = Hotplug(self.vm)
         Announcements(self.vm, self.hotplug)
         self._timers = Timers(self.vm)
@@ -82,8 +81,8 @@ class LiveVm:
         self.target = Target(self.vm)
         self.network = Network(self.vm, self._clock, self.settled, self.warn)
         self.network.on_sent = self._frame_left
-        self.outgoing = Outgoing(self.vm, self.source, resolve_fd)
-        self.incoming = IncomingStream(self.vm, self.target, resolve_fd)
+        self.outgoing = Outgoing(self.vm, self.source, resolve_fd, self.memory.digest)
+        self.incoming = IncomingStream(self.vm, self.target, resolve_fd, self.memory.digest)
         self.vm.send_with(self._send)
         self._commands: dict[Command, Callable[[], None]] = {
             Command.CONNECT: self.outgoing.connect,

@@ -14,7 +14,6 @@ from typing import Any
 from engine import texts
 from engine.driver.channel import Channel, TransportError
 from engine.driver.connection import Connection
-from engine.driver.memory import digest
 from engine.driver.transport import ResolveFd, connect
 from engine.messages import Message
 from engine.parameters import Capability
@@ -32,8 +31,12 @@ MEASURE_MS = 50.0
 class Outgoing:
     """One VM's outgoing stream; a new connection for each migration."""
 
-    def __init__(self, vm: Vm, source: Source, resolve_fd: ResolveFd) -> None:
+    def __init__(
+        self, vm: Vm, source: Source, resolve_fd: ResolveFd, digest: Callable[[], bytes]
+    ) -> None:
+        """`digest` hashes the whole RAM, in a thread."""
         self._vm = vm
+        self._digest = digest
         self._source = source
         self._resolve_fd = resolve_fd
         self._connection: Connection | None = None
@@ -179,7 +182,7 @@ class Outgoing:
         precopy.finish()
         self._source.end_digest = None
         if vm.capabilities.on(Capability.X_VERIFY_RAM):
-            self._own_digest = asyncio.create_task(asyncio.to_thread(digest, vm.ram.view()))
+            self._own_digest = asyncio.create_task(asyncio.to_thread(self._digest))
             if vm.state(Link) is Link.ONE_WAY:
                 self._source.end_digest = await self._own_digest
         self._end_sent_ms = vm.world.now_ms()

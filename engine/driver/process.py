@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from engine.command_line import VmCommandLine
@@ -47,7 +48,7 @@ class VmProcess:
         journal = None
         if command_line.journal_path is not None:
             journal = self._files.enter_context(
-                open(command_line.journal_path, "w", encoding="utf-8")
+                Path(command_line.journal_path).open("w", encoding="utf-8")
             )
         self.live = LiveVm(
             command_line.configuration,

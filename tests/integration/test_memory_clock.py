@@ -12,9 +12,9 @@ import pytest
 
 from devices.ram import PAGE_BYTES, BitmapRam
 from engine.driver.clock import LoopClock
-from engine.driver.memory import GuestMemory, GuestMemoryError, digest
+from engine.driver.memory import GuestMemory, GuestMemoryError, GuestRam, digest
 
-BLOCK_BYTES = 16 << 20
+BLOCK_BYTES = 1 << 20
 
 
 def test_guest_memory_is_zero_shared_and_outlives_its_close_while_looked_at() -> None:
@@ -51,6 +51,22 @@ def test_the_digest_is_the_documented_one_for_any_number_of_threads() -> None:
     assert digest(memoryview(content)) == expected
     assert digest(memoryview(content).cast("Q"), threads=2) == expected
     assert digest(memoryview(content)[:-1]) != expected
+
+
+def test_what_was_never_touched_is_neither_read_nor_allocated() -> None:
+    memory = GuestMemory(16 * BLOCK_BYTES)
+    ram = GuestRam(memory)
+    ram.write(5 * BLOCK_BYTES + 7, b"here")
+    before = os.fstat(memory.fd).st_blocks
+    assert memory.extents() == [(5 * BLOCK_BYTES, 5 * BLOCK_BYTES + PAGE_BYTES)]
+    ram.start_tracking(all_dirty=True)
+    assert ram.take_dirty().tolist() == [5 * BLOCK_BYTES // PAGE_BYTES]
+    sparse = memory.digest()
+    assert os.fstat(memory.fd).st_blocks - before <= BLOCK_BYTES // 512
+    assert sparse == digest(memory.buffer) == memory.digest(threads=2)
+    ram.write(16 * BLOCK_BYTES - 1, b"x")
+    assert memory.digest() == digest(memory.buffer) != sparse
+    memory.close()
 
 
 def test_the_loop_s_clock_calls_back_when_due_unless_cancelled() -> None:
