@@ -158,9 +158,7 @@ class Observation:
         """Return what to hand to `polled` with the answer to a question that is asked now."""
         return self.sides[side].status_events
 
-    def polled(
-        self, side: Side, answer: object, mark: int, now_ms: float
-    ) -> list[MigrationEvent]:
+    def polled(self, side: Side, answer: object, mark: int, now_ms: float) -> list[MigrationEvent]:
         """Take query-migrate's answer."""
         view = self.sides[side]
         view.information = information = mapping(answer)
@@ -273,7 +271,5 @@ class Observation:
     def _note(self, sentence: str, now_ms: float, side: Side | None) -> MigrationEvent:
         return self._event(Kind.NOTE, now_ms, side, text=sentence)
 
-    def _event(
-        self, kind: Kind, now_ms: float, side: Side | None, **what: Any
-    ) -> MigrationEvent:
+    def _event(self, kind: Kind, now_ms: float, side: Side | None, **what: Any) -> MigrationEvent:
         return MigrationEvent(kind, self.since_start_ms(now_ms), side, **what)

@@ -37,10 +37,15 @@ def run(arguments: list[str]) -> int:
 
 
 def _export_all(folder: Path) -> int:
+    """Write every file, and remove those of machines that are no more."""
+    files = export_all()
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in export_all().items():
+    for stale in folder.iterdir():
+        if stale.suffix in (".mmd", ".dot", ".md") and stale.name not in files:
+            stale.unlink()
+    for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
-    print(f"{len(export_all())} files in {folder}")
+    print(f"{len(files)} files in {folder}")
     return 0
 
 

@@ -15,6 +15,9 @@ from engine.driver.process import run_vm
 from engine.errors import EngineError
 from engine.qmp.errors import QmpError
 
+#: The largest file that an option may name.
+FILE_CHARACTERS_MAX = 4 << 20
+
 HELP = """\
 usage: replug vm [QEMU options] [-profile NAME] [-guest KEY=VALUE,...] [-host FILE] [-journal FILE]
 
@@ -35,11 +38,15 @@ def run(arguments: list[str]) -> int:
 
 
 def read_text(path: str) -> str:
-    """Read a file named on the command line."""
+    """Read a file named on the command line, of at most FILE_CHARACTERS_MAX characters."""
     try:
-        return Path(path).read_text(encoding="utf-8")
+        with Path(path).open(encoding="utf-8") as file:
+            text = file.read(FILE_CHARACTERS_MAX + 1)
     except (OSError, UnicodeDecodeError) as error:
         raise CommandLineError(f"{path}: {error}") from error
+    if len(text) > FILE_CHARACTERS_MAX:
+        raise CommandLineError(f"{path}: expected at most {FILE_CHARACTERS_MAX} characters")
+    return text
 
 
 def run_with(arguments: list[str], parse: Callable[[], VmCommandLine], help_text: str) -> int:
@@ -51,6 +58,8 @@ def run_with(arguments: list[str], parse: Callable[[], VmCommandLine], help_text
         command_line = parse()
     except CommandLineError as error:
         print(f"replug: {error}", file=sys.stderr)
+        if error.hint:
+            print(error.hint, file=sys.stderr)
         return 2
     try:
         return asyncio.run(run_vm(command_line))

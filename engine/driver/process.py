@@ -47,9 +47,8 @@ class VmProcess:
         )
         journal = None
         if command_line.journal_path is not None:
-            journal = self._files.enter_context(
-                Path(command_line.journal_path).open("w", encoding="utf-8")
-            )
+            path = Path(command_line.journal_path)
+            journal = self._files.enter_context(path.open("w", encoding="utf-8"))
         self.live = LiveVm(
             command_line.configuration,
             resolve_fd=lambda name: self._dispatcher.resolve_descriptor(name),

@@ -7,6 +7,7 @@ ports and addresses, as a neighbour on the network would.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from devices.frames import FrameError, NumberedFrame, build, parse
@@ -44,31 +45,36 @@ class Station:
         self._clock = clock
         self._timer: Timer | None = None
         self._due_ms = 0.0
+        self._is_sending = False
         #: Numbered frames written to the guest so far.
         self.sent = 0
         self._seen: set[int] = set()
         self._received = 0
+        self._arrival = asyncio.Event()
         self._arrived_ms: float | None = None
         self._longest_gap_ms = 0.0
+        self._events: dict[str, asyncio.Event] = {}
         #: Port -> when the first frame of the guest came from it.
         self.first_arrivals_ms: dict[str, float] = {}
 
     def start(self) -> None:
         """Begin to send a frame each interval."""
+        self._is_sending = True
         self._due_ms = self._clock.now_ms()
         self._send_due()
 
     def stop(self) -> None:
         """Send no more."""
+        self._is_sending = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _send_due(self) -> None:
+        if not self._is_sending:
+            return
         if self._timer is not None:
             self._timer.cancel()
-        elif self.sent:
-            return
         now_ms = self._clock.now_ms()
         self._due_ms = max(self._due_ms, now_ms - CATCH_UP_MAX * self._interval_ms)
         while self._due_ms <= now_ms:
@@ -88,12 +94,28 @@ class Station:
         if not isinstance(parsed, NumberedFrame) or parsed.flow != FROM_GUEST:
             return
         now_ms = self._clock.now_ms()
-        self.first_arrivals_ms.setdefault(port, now_ms)
+        if port not in self.first_arrivals_ms:
+            self.first_arrivals_ms[port] = now_ms
+            self._event(port).set()
         self._received += 1
         self._seen.add(parsed.sequence)
+        self._arrival.set()
         if self._arrived_ms is not None:
             self._longest_gap_ms = max(self._longest_gap_ms, now_ms - self._arrived_ms)
         self._arrived_ms = now_ms
+
+    def _event(self, port: str) -> asyncio.Event:
+        return self._events.setdefault(port, asyncio.Event())
+
+    async def heard_from(self, port: str) -> None:
+        """Wait until the guest has sent a frame from a port."""
+        await self._event(port).wait()
+
+    async def received(self, frames: int) -> None:
+        """Wait until so many frames of the guest have come, repeated ones not counted."""
+        while len(self._seen) < frames:
+            self._arrival.clear()
+            await self._arrival.wait()
 
     def arrivals(self) -> Arrivals:
         """Return what has come from the guest so far."""

@@ -1,0 +1,101 @@
+"""What is asked of and set at the source before its migration begins.
+
+What may live here: the commands from the connection to just before `migrate`. A refusal ends it,
+with nothing begun; what was set before stays set, for it does nothing by itself.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from engine.driver.qmp_connection import Refused
+from engine.driver.side_monitor import SideMonitor
+from engine.migration_reading import capabilities, integer, mapping
+from engine.migration_request import EVENTS, PAUSE, RETURN_PATH, MigrationRequest
+
+#: replug's parameter: for how long the guest may take to release its primaries; 0: for ever.
+UNPLUG_TIMEOUT = "x-unplug-timeout-ms"
+
+_AT_REST = frozenset({"running", "paused", "prelaunch"})
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is known when everything is set."""
+
+    #: The source's run state; None: it was in the middle of a migration.
+    run_state: str | None
+    #: For how long the guest may take to release its primaries; None: for ever.
+    unplug_timeout_ms: float | None
+    #: Whether the source keeps that deadline by itself.
+    source_keeps_deadline: bool
+    #: Whether the target's verdict decides at the source; None: not known.
+    return_path: bool | None
+    #: Whether the source will stop before the switchover.
+    pauses: bool
+
+
+async def prepare(source: SideMonitor, request: MigrationRequest) -> Preparation:
+    """Set capabilities and parameters, or for a migration in progress what still can be set.
+
+    Raises Refused with the source's text, and MonitorLost.
+    """
+    run_state = await source.ask_run_state()
+    offered = await _capabilities(source)
+    native = source.profile == "native"
+    if request.uri is None:
+        await _turn_on_events(source)
+        wanted = {}
+    else:
+        wanted = request.wanted_capabilities(offered, native)
+        entries = [{"capability": name, "state": state} for name, state in wanted.items()]
+        await source.execute("migrate-set-capabilities", {"capabilities": entries})
+    in_force = offered | wanted
+    keeps, unplug_timeout_ms = await _set_parameters(source, request, native)
+    return Preparation(
+        run_state=run_state if run_state in _AT_REST else None,
+        unplug_timeout_ms=unplug_timeout_ms,
+        source_keeps_deadline=keeps,
+        return_path=in_force.get(RETURN_PATH),
+        pauses=in_force.get(PAUSE, False),
+    )
+
+
+async def turn_on_target_events(target: SideMonitor) -> None:
+    """Have the target tell its statuses; one that refuses is asked instead. Raises MonitorLost."""
+    await _turn_on_events(target)
+
+
+async def _turn_on_events(side: SideMonitor) -> None:
+    entry = {"capability": EVENTS, "state": True}
+    try:
+        await side.execute("migrate-set-capabilities", {"capabilities": [entry]})
+    except Refused:
+        # While a migration runs nothing can be set; its statuses are polled for then.
+        return
+
+
+async def _capabilities(source: SideMonitor) -> dict[str, bool]:
+    try:
+        return capabilities(await source.execute("query-migrate-capabilities"))
+    except Refused:
+        return {}
+
+
+async def _set_parameters(
+    source: SideMonitor, request: MigrationRequest, native: bool
+) -> tuple[bool, float | None]:
+    """Return whether the source keeps the unplug deadline, and that deadline."""
+    wanted = dict(request.parameters)
+    timeout_ms = request.unplug_timeout_ms
+    # A migration in progress has started its timer already: a new deadline is kept here then.
+    keeps = native and (timeout_ms is None or request.uri is not None)
+    if keeps and timeout_ms is not None:
+        wanted[UNPLUG_TIMEOUT] = math.ceil(timeout_ms)
+    if wanted:
+        await source.execute("migrate-set-parameters", wanted)
+    if keeps and timeout_ms is None:
+        parameters = mapping(await source.execute("query-migrate-parameters"))
+        timeout_ms = integer(parameters.get(UNPLUG_TIMEOUT)) or None
+    return keeps and timeout_ms is not None, timeout_ms

@@ -1,0 +1,99 @@
+"""Somebody who goes on when a paused migration loses its driver.
+
+With pause-before-switchover the source stands still until it is told to go on. Should the process
+that would tell it be killed, the guest would stand still for good. So a second process, in a
+session of its own, holds the other end of a pipe: when the pipe closes without a word, it cancels
+the migration, and the guest runs at the source. A word means that it is not needed any more.
+
+What may live here: both ends of that pipe. `python -m engine.driver.pause_guard ADDRESS` is the
+second process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import subprocess
+import sys
+
+from engine.driver.qmp_connection import MonitorError, QmpConnection
+from engine.migration_observation import ENDED
+from engine.migration_reading import mapping, text
+from engine.monitor_address import parse_monitor_address
+from engine.monitor_options import MonitorEndpoint, UnixEndpoint
+
+#: For how long the guard may take to end when it is not needed.
+DISMISSAL_S = 5.0
+
+_NOT_NEEDED = b"."
+#: In `device` the target may have the guest already: whoever cancels then could start it twice.
+_TOO_LATE = frozenset({None, "none", "device", "cancelling", *ENDED})
+
+
+class PauseGuard:
+    """The guard of one migration, from this process's side."""
+
+    def __init__(self, source: MonitorEndpoint) -> None:
+        """Start the guard; it acts when this process ends before `dismiss`."""
+        self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
+            [sys.executable, "-m", "engine.driver.pause_guard", _written(source)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    async def dismiss(self) -> None:
+        """Let the guard go; harmless when it has gone."""
+        process, self._process = self._process, None
+        if process is None or process.stdin is None:
+            return
+        with contextlib.suppress(OSError):
+            process.stdin.write(_NOT_NEEDED)
+            process.stdin.flush()
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+        try:
+            await asyncio.to_thread(process.wait, DISMISSAL_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+async def cancel_unattended(source: MonitorEndpoint) -> bool:
+    """Cancel the migration of this source, unless it is over or too far; return whether it was.
+
+    Raises MonitorError.
+    """
+    connection = await QmpConnection.connect(source, lambda _name, _data: None, lambda: None)
+    try:
+        status = text(mapping(await connection.execute("query-migrate")).get("status"))
+        if status in _TOO_LATE:
+            return False
+        await connection.execute("migrate_cancel")
+        return True
+    finally:
+        await connection.close()
+
+
+def _written(endpoint: MonitorEndpoint) -> str:
+    if isinstance(endpoint, UnixEndpoint):
+        return f"unix:{endpoint.path}"
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    return f"tcp:{host}:{endpoint.port}"
+
+
+def main(arguments: list[str]) -> int:
+    """Wait for the pipe on standard input; return an exit status."""
+    source = parse_monitor_address(arguments[0])
+    if sys.stdin.buffer.read(1):
+        return 0
+    try:
+        asyncio.run(cancel_unattended(source))
+    except MonitorError:
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
