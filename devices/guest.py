@@ -27,6 +27,8 @@ The rules:
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from devices.guest_drivers import Drivers
 from devices.guest_inbound import Inbound
 from devices.guest_memory import DriverEntry, GuestMemory
@@ -79,6 +81,18 @@ class Guest:
     def options(self) -> GuestOptions:
         """The options in force: from the start on, those that travelled are part of them."""
         return self._options
+
+    def configure(self, changes: GuestOptions) -> None:
+        """Change the options that `changes` gives, here and, by way of RAM, where it goes next.
+
+        Sizes and seed are fixed at boot and stay. RAM is the guest's to write, so while it is
+        stopped its record of the options is left for the next start to bring up to date.
+        """
+        self._own_options = _changed(self._own_options, changes)
+        self._options = self._drivers.options = _changed(self._options, changes)
+        self.workload.use(self._options)
+        if self._is_running:
+            self.memory.options_text = format_guest_options(self._options)
 
     # -- running and stopping
 
@@ -360,3 +374,8 @@ class Guest:
             return [Fire(E.SYSTEM_RESET, None)]
         self.memory.driver_resets += 1
         return [Fire(E.DRIVER_RESET, standby.index) for standby in self._view.standbys()]
+
+
+def _changed(options: GuestOptions, changes: GuestOptions) -> GuestOptions:
+    changed = changes.over(options)
+    return replace(changed, given=changed.given | changes.given)

@@ -7,7 +7,7 @@ remembered here, and only while the process lives: a migration begins with every
 
 The rules:
 
-1. A deed that is wanted as before keeps its time; one that is no longer wanted is dropped.
+1. A deed that is wanted as before comes no later for it; one no longer wanted is dropped.
 2. A primary is enslaved when its permanent address is the standby's, the failover device exists
    and has no primary, and the switch has directed the address to it (net_failover.c).
 3. A removal begins when the slot is REQUESTED and the guest's `eject` allows it. From then on it
@@ -80,9 +80,13 @@ class _PrimaryMemory:
     was_resumed: bool = False
 
     def forget_device(self) -> None:
-        """Drop what was about a device that is gone, or was reset; its open port is stale."""
+        """Drop what was about a device that is gone, or was reset."""
         self.removal_began_ms = None
         self.was_resumed = False
+        self.leave_port()
+
+    def leave_port(self) -> None:
+        """Have no more use for the port: one that was opened is to be closed."""
         if self.port in (Port.OPENING, Port.OPEN):
             self.port = Port.STALE
 
@@ -159,7 +163,7 @@ class Drivers:
         standbys = {standby.index: standby for standby in self._view.standbys()}
         primaries = self._view.primaries()
         for primary in primaries:
-            self._look_at_slot(primary, now_ms)
+            self._look_at(primary, now_ms)
         present = {primary.index for primary in primaries}
         self._primaries = {i: kept for i, kept in self._primaries.items() if i in present}
         self._features_written &= standbys.keys()
@@ -172,8 +176,11 @@ class Drivers:
         plan: dict[_Key, Planned] = {}
         for key, planned in wanted.items():
             if planned is not None:
+                deed, due_ms = planned
                 before = self._plan.get(key)
-                plan[key] = before if before and before[0] == planned[0] else planned
+                if before is not None and before[0] == deed:
+                    due_ms = min(before[1], due_ms)
+                plan[key] = deed, due_ms
         self._plan = plan
 
     # -- the standby's driver
@@ -198,13 +205,16 @@ class Drivers:
 
     # -- the primary's driver
 
-    def _look_at_slot(self, primary: PrimaryView, now_ms: float) -> None:
+    def _look_at(self, primary: PrimaryView, now_ms: float) -> None:
         memory = self._memory_of(primary)
         slot = self._slot(primary)
         if slot is not memory.slot:
             memory.slot, memory.slot_since_ms = slot, now_ms
             if slot in (Slot.EMPTY, Slot.INSERTED):
                 memory.forget_device()
+        if self._view.state(NetFailover, primary.standby_index) is NetFailover.ABSENT:
+            # Noted at once: a driver that comes back meanwhile has the port opened anew.
+            memory.leave_port()
         if memory.removal_began_ms is None and self._begins_removal(memory):
             memory.removal_began_ms = now_ms
 
@@ -290,10 +300,7 @@ class Drivers:
         if memory.port is Port.OPEN:
             if driver is NetFailover.STANDBY and memory.slot is Slot.OCCUPIED:
                 return Fire(E.GUEST_ENSLAVES, index), now_ms
-            # The failover device is gone, or soon the primary. Noted at once, so that a driver
-            # which comes back meanwhile has the port closed and opened anew.
-            memory.port = Port.STALE
-            return ClosePrimary(index), now_ms
+            return ClosePrimary(index), now_ms  # another primary is there, or this one soon gone
         may_open = (
             memory.slot is Slot.OCCUPIED
             and driver is NetFailover.STANDBY

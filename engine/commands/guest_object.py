@@ -17,7 +17,6 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
 
-from devices.guest import Guest
 from devices.guest_options import (
     GuestOptions,
     format_guest_options,
@@ -97,7 +96,7 @@ class GuestObject:
         self._configure(changes)
 
     def _configure(self, changes: GuestOptions) -> None:
-        _put_in_force(self._vm.guest, changes)
+        self._vm.guest.configure(changes)
         self._vm.settle()
 
     # -- deeds
@@ -126,23 +125,6 @@ class GuestObject:
             raise generic_error(texts.GUEST_IS_STOPPED)
         if not perform(self._vm, event, index):
             raise generic_error(texts.NOT_NOW % what)
-
-
-def _put_in_force(guest: Guest, changes: GuestOptions) -> None:
-    """Change the options of a living guest, here and, by way of RAM, where it goes next.
-
-    RAM is the guest's to write, so while it is stopped it is left for the next start to do.
-    """
-    guest._own_options = _changed(guest._own_options, changes)
-    guest._options = guest._drivers.options = _changed(guest.options, changes)
-    guest.workload.use(guest.options)
-    if guest.is_running:
-        guest.memory.options_text = format_guest_options(guest.options)
-
-
-def _changed(options: GuestOptions, changes: GuestOptions) -> GuestOptions:
-    changed = changes.over(options)
-    return replace(changed, given=changed.given | changes.given)
 
 
 def _effective(options: GuestOptions) -> dict[str, Any]:

@@ -64,6 +64,14 @@ class Demo:
         await target.start(incoming=uri)
         await source.start()
         guest = await self._connect(target)
+        try:
+            return await self._show(uri, station, source, target, guest)
+        finally:
+            await guest.close()
+
+    async def _show(
+        self, uri: str, station: Station, source: DemoVm, target: DemoVm, guest: QmpConnection
+    ) -> MigrationReport:
         await (await self._connect(source)).close()
         await self._until(station.heard_from("source.primary"), "the guest's primary", source)
         station.start()

@@ -17,6 +17,7 @@ from engine.driver.connection import Connection
 from engine.driver.transport import Listener, ResolveFd, SocketAddress, listen
 from engine.errors import EngineError, StreamError
 from engine.messages import End, Message
+from engine.qmp.errors import QmpError
 from engine.target import Target
 from engine.vm import Vm
 from statemachines.events import E
@@ -70,7 +71,7 @@ class IncomingStream:
             self.addresses = list(self._listener.addresses)
             vm.world.settled()
             channel = await self._listener.accept()
-        except (TransportError, OSError) as error:
+        except (TransportError, QmpError, OSError) as error:
             self._target.reason = str(error)
             vm.world.warn(str(error))
             vm.fire(E.LISTEN_FAILED)

@@ -21,7 +21,7 @@ from engine.driver.memory import GuestMemory, GuestRam
 from engine.driver.network import Network
 from engine.driver.outgoing import Outgoing
 from engine.driver.transport import ResolveFd
-from engine.guest_deeds import perform
+from engine.guest_deeds import perform, take_charge
 from engine.hotplug import Hotplug
 from engine.messages import Heartbeat, Message
 from engine.source import Source
@@ -77,6 +77,7 @@ class LiveVm:
         self.hotplug = Hotplug(self.vm)
         Announcements(self.vm, self.hotplug)
         self._timers = Timers(self.vm)
+        take_charge(self.vm)
         self.source = Source(self.vm)
         self.target = Target(self.vm)
         self.network = Network(self.vm, self._clock, self.settled, self.warn)

@@ -18,6 +18,7 @@ from engine.driver.transport import ResolveFd, connect
 from engine.messages import Message
 from engine.parameters import Capability
 from engine.precopy import Precopy
+from engine.qmp.errors import QmpError
 from engine.source import Source
 from engine.statistics import RamStatistics
 from engine.vm import Vm
@@ -76,7 +77,7 @@ class Outgoing:
         assert uri is not None
         try:
             channel = await connect(uri, self._resolve_fd)
-        except (TransportError, OSError) as error:
+        except (TransportError, QmpError, OSError) as error:
             self._vm.error_description = str(error)
             self._vm.fire(E.CONNECT_FAILED)
             return

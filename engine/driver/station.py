@@ -46,6 +46,7 @@ class Station:
         self._timer: Timer | None = None
         self._due_ms = 0.0
         self._is_sending = False
+        self._paths_before = 0
         #: Numbered frames written to the guest so far.
         self.sent = 0
         self._seen: set[int] = set()
@@ -58,7 +59,8 @@ class Station:
         self.first_arrivals_ms: dict[str, float] = {}
 
     def start(self) -> None:
-        """Begin to send a frame each interval."""
+        """Begin to send a frame each interval, and to note the path from here on."""
+        self._paths_before = max(len(self.switch.path_history(self._guest_mac)) - 1, 0)
         self._is_sending = True
         self._due_ms = self._clock.now_ms()
         self._send_due()
@@ -128,8 +130,8 @@ class Station:
         )
 
     def path(self) -> list[str]:
-        """Return the ports the guest's frames came from, in order."""
-        return self.switch.path_history(self._guest_mac)
+        """Return the ports the guest's frames came from since `start`, in order."""
+        return self.switch.path_history(self._guest_mac)[self._paths_before :]
 
     def close(self) -> None:
         """Leave the network."""

@@ -1,0 +1,290 @@
+"""engine.commands.devices: plugging, links, announcements, and what is shown of devices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from devices.e1000e import E1000e
+from devices.virtio_net import VirtioNet
+from statemachines.events import E
+from statemachines.states import NetFailover, Primary, Standby
+from tests.unit.engine.commands.commanded_vm import MAC, PAIR, PRIMARY, STANDBY, CommandedVm
+
+BOTH = pytest.mark.parametrize("profile", ["native", "qemu-7.2"])
+HOTPLUGGED: dict[str, Any] = {
+    "driver": "e1000e",
+    "bus": "root1",
+    "id": "pri0",
+    "netdev": "hs1",
+    "mac": MAC,
+    "failover_pair_id": "net1",
+}
+
+
+def primary(machine: CommandedVm) -> int:
+    entry = machine.vm.board.primary_named("pri0")
+    assert entry is not None
+    return entry.index
+
+
+def path(machine: CommandedVm) -> object:
+    (standby,) = machine.vm.board.standbys
+    return machine.vm.state(NetFailover, standby)
+
+
+def shown(machine: CommandedVm) -> set[str]:
+    """Return the ids of the devices behind ports that query-pci shows."""
+    (bus,) = machine.execute("query-pci")
+    return {
+        behind["qdev_id"]
+        for device in bus["devices"]
+        for behind in device.get("pci_bridge", {}).get("devices", [])
+    }
+
+
+# -- device_add, device_del
+
+
+@BOTH
+def test_a_primary_comes_and_goes(profile: str) -> None:
+    machine = CommandedVm(*STANDBY, profile=profile)
+    machine.take_events()
+    assert machine.execute("device_add", **HOTPLUGGED) == {}
+    machine.live()
+    assert path(machine) is NetFailover.PRIMARY
+    assert shown(machine) == {"net1", "pri0"}
+    assert machine.execute("device_del", id="/machine/peripheral/pri0") == {}
+    assert machine.take_events() == []
+    machine.live()
+    gone = {"device": "pri0", "path": "/machine/peripheral/pri0"}
+    assert machine.take_events() == [("DEVICE_DELETED", gone)]
+    assert shown(machine) == {"net1"}
+    assert path(machine) is NetFailover.STANDBY
+
+
+def test_the_guest_is_told_of_a_standby_that_is_added() -> None:
+    machine = CommandedVm()
+    assert machine.vm.guest.due_ms() is None
+    given = {"driver": "virtio-net-pci", "bus": "root0", "id": "net1", "netdev": "hs0"}
+    count = machine.settled_count
+    machine.execute("device_add", **given, failover=True)
+    assert machine.settled_count > count
+    machine.live()
+    (standby,) = machine.vm.board.standbys
+    assert machine.vm.state(Standby, standby) is Standby.DRIVER_OK
+
+
+@BOTH
+def test_a_hidden_primary_is_no_device_yet(profile: str) -> None:
+    machine = CommandedVm("-guest", "standby=off", *STANDBY, profile=profile)
+    assert machine.execute("device_add", **HOTPLUGGED) == {}
+    assert machine.vm.state(Primary, primary(machine)) is Primary.HIDDEN
+    assert shown(machine) == {"net1"}
+    for name in ("pri0", "/machine/peripheral/pri0", "nosuch"):
+        expected = ("DeviceNotFound", f"Device '{name}' not found")
+        assert machine.refusal("device_del", id=name) == expected
+    assert machine.execute("device_add", **HOTPLUGGED) == {}
+
+
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        ({"id": None}, "Device with failover_pair_id needs to have id"),
+        ({"driver": "nodriver"}, "'nodriver' is not a valid device model name"),
+        ({"bus": "nobus"}, "Bus 'nobus' not found"),
+        ({"bus": "pcie.0"}, "Bus 'pcie.0' does not support hotplugging"),
+        ({"nosuchprop": 1}, "Property 'e1000e.nosuchprop' not found"),
+        ({"multifunction": True}, "failover: primary device must be in its own PCI slot"),
+        ({"netdev": "hs0"}, "Property 'e1000e.netdev' can't take value 'hs0', it's in use"),
+    ],
+)
+@BOTH
+def test_a_primary_that_cannot_be(profile: str, changed: dict[str, Any], text: str) -> None:
+    machine = CommandedVm(*STANDBY, profile=profile)
+    given = {k: v for k, v in {**HOTPLUGGED, **changed}.items() if v is not None}
+    assert machine.error("device_add", **given) == ("GenericError", text)
+    assert machine.vm.board.topology.device("pri0") is None
+
+
+def test_a_second_primary() -> None:
+    machine = CommandedVm(*PAIR)
+    given = {**HOTPLUGGED, "id": "pri1", "bus": "root2", "netdev": "hs2"}
+    assert machine.refusal("device_add", **given) == (
+        "GenericError",
+        "Cannot attach more than one primary device to 'net1': 'pri0' and 'pri1'",
+    )
+
+
+@BOTH
+def test_while_a_migration_runs(profile: str) -> None:
+    machine = CommandedVm("-guest", "eject=never", *PAIR, profile=profile)
+    machine.migrate_to_wait_unplug()
+    given = {"driver": "e1000e", "bus": "root2", "id": "nic2", "netdev": "hs2"}
+    assert machine.refusal("device_add", **given) == (
+        "GenericError",
+        "device_add not allowed while migrating",
+    )
+    assert machine.refusal("device_del", id="net1") == (
+        "GenericError",
+        "device_del not allowed while migrating",
+    )
+
+
+def test_in_qemu_a_device_del_repeats_the_request_of_a_migration() -> None:
+    machine = CommandedVm("-guest", "eject=never", *PAIR, profile="qemu-7.2")
+    machine.migrate_to_wait_unplug()
+    assert machine.execute("device_del", id="pri0") == {}
+
+
+# -- what is shown
+
+
+@pytest.mark.parametrize(("profile", "seen"), [("native", False), ("qemu-7.2", True)])
+def test_an_ejected_primary_in_query_pci(profile: str, seen: bool) -> None:
+    machine = CommandedVm(*PAIR, profile=profile)
+    assert shown(machine) == {"net1", "pri0"}
+    machine.migrate_to_wait_unplug()
+    machine.live()
+    assert machine.vm.state(Primary, primary(machine)) is Primary.UNPLUGGED
+    assert ("pri0" in shown(machine)) is seen
+    machine.execute("migrate_cancel")
+    machine.fire(E.CHANNEL_CLOSED)
+    assert shown(machine) == {"net1", "pri0"}
+
+
+def test_rx_filter() -> None:
+    machine = CommandedVm(*PAIR)
+    (one,) = machine.execute("query-rx-filter")
+    assert (one["name"], one["main-mac"], one["promiscuous"]) == ("net1", MAC, True)
+    assert machine.execute("query-rx-filter", name="net1") == [one]
+    for name, text in [
+        ("hs0", "net client(hs0) isn't a NIC"),
+        ("pri0", "net client(pri0) doesn't support rx-filter querying"),
+        ("root0", "invalid net client name: root0"),
+        ("nosuch", "invalid net client name: nosuch"),
+    ]:
+        assert machine.refusal("query-rx-filter", name=name) == ("GenericError", text)
+
+
+def test_device_list_properties() -> None:
+    machine = CommandedVm()
+    answer = machine.execute("device-list-properties", typename="virtio-net-pci")
+    assert {"failover", "mac", "netdev"} <= {each["name"] for each in answer}
+    assert machine.refusal("device-list-properties", typename="nosuch") == (
+        "DeviceNotFound",
+        "Device 'nosuch' not found",
+    )
+
+
+# -- netdevs
+
+
+def test_netdevs() -> None:
+    machine = CommandedVm()
+    assert machine.execute("netdev_add", type="user", id="new") == {}
+    assert "new" in machine.vm.board.netdevs
+    assert machine.refusal("netdev_add", type="user", id="new") == (
+        "GenericError",
+        "Duplicate ID 'new'",
+    )
+    address = {"type": "unix", "path": "/run/switch"}
+    machine.execute("netdev_add", type="stream", id="wire", addr=address)
+    assert machine.vm.board.netdevs["wire"].options["addr.path"] == "/run/switch"
+    assert machine.execute("netdev_del", id="new") == {}
+    assert machine.refusal("netdev_del", id="new") == (
+        "DeviceNotFound",
+        "Device 'new' not found",
+    )
+
+
+# -- links
+
+
+@pytest.mark.parametrize("name", ["net1", "hs0"])
+def test_the_link_of_a_standby(name: str) -> None:
+    machine = CommandedVm(*STANDBY)
+    (standby,) = machine.vm.board.standbys.values()
+    assert machine.execute("set_link", name=name, up=False) == {}
+    assert not standby.state.link_up
+    assert machine.execute("set_link", name=name, up=True) == {}
+    assert standby.state.link_up
+
+
+@pytest.mark.parametrize("name", ["pri0", "hs1"])
+def test_the_link_of_an_enslaved_primary(name: str) -> None:
+    machine = CommandedVm(*PAIR)
+    assert path(machine) is NetFailover.PRIMARY
+    machine.execute("set_link", name=name, up=False)
+    machine.live()
+    assert path(machine) is NetFailover.PRIMARY_DOWN
+    machine.execute("set_link", name=name, up=False)
+    machine.execute("set_link", name=name, up=True)
+    assert path(machine) is NetFailover.PRIMARY
+
+
+def test_a_primary_that_has_no_link_yet_is_enslaved_without_carrier() -> None:
+    machine = CommandedVm("-S", *PAIR)
+    machine.execute("cont")
+    # Up to its plugging, not to its probing.
+    machine.live(for_ms=0)
+    machine.execute("set_link", name="pri0", up=False)
+    machine.live()
+    assert path(machine) is NetFailover.PRIMARY_DOWN
+    machine.execute("set_link", name="pri0", up=True)
+    assert path(machine) is NetFailover.PRIMARY
+
+
+def test_a_link_that_is_nobodys_business_moves_nothing() -> None:
+    machine = CommandedVm("-device", "e1000e,bus=root2,id=nic2,netdev=hs2", "-device", "e1000,id=a")
+    count = len(machine.entries)
+    for name in ("nic2", "a", "hs3"):
+        assert machine.execute("set_link", name=name, up=False) == {}
+    assert len(machine.entries) == count
+    states = machine.vm.board.states.values()
+    assert [s.link_up for s in states if isinstance(s, E1000e | VirtioNet)] == [False]
+
+
+def test_a_passed_through_card_is_no_net_client() -> None:
+    card = "vfio-pci,host=5e:00.2,id=hostdev0,bus=root1,failover_pair_id=net1"
+    machine = CommandedVm(*STANDBY, "-device", card)
+    for name in ("hostdev0", "root0", "nosuch"):
+        expected = ("DeviceNotFound", f"Device '{name}' not found")
+        assert machine.refusal("set_link", name=name, up=False) == expected
+
+
+# -- announcements
+
+
+ANNOUNCE = {"initial": 50, "max": 550, "rounds": 5, "step": 100}
+
+
+@pytest.mark.parametrize(
+    ("interfaces", "rounds"),
+    [({}, 5), ({"interfaces": ["net1"]}, 5), ({"interfaces": ["other"]}, 0)],
+)
+def test_announce_self(interfaces: dict[str, Any], rounds: int) -> None:
+    machine = CommandedVm(*PAIR)
+    count = machine.settled_count
+    assert machine.execute("announce-self", **ANNOUNCE, **interfaces) == {}
+    assert machine.vm.guest.memory.announce_rounds_left == rounds
+    assert (machine.settled_count > count) is (rounds > 0)
+    assert machine.vm.guest.announcements_due(machine.clock_ms) == (1 if rounds else 0)
+
+
+def test_a_guest_that_is_not_here_yet_announces_nothing() -> None:
+    machine = CommandedVm("-incoming", "defer", *PRIMARY)
+    assert machine.execute("announce-self", **ANNOUNCE) == {}
+    assert machine.vm.guest.memory.announce_rounds_left == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [("rounds", -1, "0 and 1000"), ("rounds", 1001, "0 and 1000"), ("step", 0, "1 and 10000")],
+)
+def test_announce_self_out_of_bounds(name: str, value: int, expected: str) -> None:
+    assert CommandedVm(*PAIR).refusal("announce-self", **{**ANNOUNCE, name: value}) == (
+        "GenericError",
+        f"Parameter '{name}' expects a value between {expected}",
+    )
