@@ -8,7 +8,7 @@ came, and `now_ms`. Rules:
   (QEMU before 10.0 shows `device` only with a pause, 11.0 on `failing` before `failed`, every
   version `cancelling` again for each migrate_cancel);
 - an answer to a question that was asked before an event came says nothing about the time after it:
-  its status is left aside (`mark`);
+  the states in it are left aside (`mark`);
 - what is only concluded is concluded here, each time with the reason, and never overrides what
   replug's `/machine/replug` says outright.
 """
@@ -53,8 +53,8 @@ class SideView:
     in_doubt: bool = False
     #: Whether /machine/replug told its machines' states.
     has_joint_state: bool = False
-    #: How many MIGRATION events came.
-    status_events: int = 0
+    #: How many events came.
+    events: int = 0
 
 
 @dataclass
@@ -79,6 +79,8 @@ class Observation:
         self.primaries: dict[str, PrimaryView] = {}
         #: Which way frames went: "source.primary", ….
         self.path: list[str] = []
+        #: Way -> when frames were first seen to go it, in ms.
+        self.carried_ms: dict[str, float] = {}
         #: The last that is known of RAM.
         self.ram: RamProgress | None = None
 
@@ -96,10 +98,6 @@ class Observation:
     def has_ended(self) -> bool:
         """Whether the source has come to an end, or to a doubt."""
         return self.source.status in ENDED or self.source.in_doubt
-
-    def restart(self, now_ms: float) -> None:
-        """Let times count from here: `migrate` is about to be sent."""
-        self._started_ms = now_ms
 
     def since_start_ms(self, now_ms: float) -> float:
         """Return how long the migration has been followed."""
@@ -126,9 +124,9 @@ class Observation:
     ) -> list[MigrationEvent]:
         """Take a QMP event."""
         view = self.sides[side]
+        view.events += 1
         match name:
             case "MIGRATION":
-                view.status_events += 1
                 return self._status(side, text(data.get("status")), now_ms)
             case "STOP":
                 view.stopped_ms, view.resumed_ms = now_ms, None
@@ -155,8 +153,8 @@ class Observation:
         return []
 
     def mark(self, side: Side) -> int:
-        """Return what to hand to `polled` with the answer to a question that is asked now."""
-        return self.sides[side].status_events
+        """Return what to hand in with the answer to a question that is asked now."""
+        return self.sides[side].events
 
     def polled(self, side: Side, answer: object, mark: int, now_ms: float) -> list[MigrationEvent]:
         """Take query-migrate's answer."""
@@ -164,7 +162,7 @@ class Observation:
         view.information = information = mapping(answer)
         happened = []
         # Only a status that is older than an event is worth nothing; its numbers still count.
-        if mark == view.status_events:
+        if mark == view.events:
             happened += self._status(side, text(information.get("status")), now_ms)
             view.in_doubt = information.get("x-replug-in-doubt") is True
         progress = ram_progress(information) if side is Side.SOURCE else None
@@ -183,9 +181,14 @@ class Observation:
             )
         return happened
 
-    def joint_state(self, side: Side, answer: object, now_ms: float) -> list[MigrationEvent]:
+    def joint_state(
+        self, side: Side, answer: object, mark: int, now_ms: float
+    ) -> list[MigrationEvent]:
         """Take the property `state` of /machine/replug."""
-        self.sides[side].has_joint_state = True
+        view = self.sides[side]
+        view.has_joint_state = True
+        if mark != view.events:
+            return []
         state = mapping(answer)
         happened = []
         for name, primary in states_by_device(state, "primary").items():
@@ -205,11 +208,15 @@ class Observation:
         for name, standby in answer.items():
             self.primaries.setdefault(name, PrimaryView()).standby = standby
 
-    def ended_states(self, side: Side) -> list[str]:
-        """Return the statuses of a VM: all that it tells itself, else those that were seen."""
+    def states_of(self, side: Side) -> list[str]:
+        """Return a VM's statuses: what it tells of itself, and what came since it was asked."""
         view = self.sides[side]
         told = texts(mapping(view.information.get("x-replug")).get("states"))
-        return [state for state in told or view.states if state != "none"]
+        told = [state for state in told if state != "none"]
+        if not told or told[-1] not in view.states:
+            return told or list(view.states)
+        newest = len(view.states) - view.states[::-1].index(told[-1])
+        return told + view.states[newest:]
 
     # -- what follows from it
 
@@ -262,6 +269,7 @@ class Observation:
         if not known or self.path[-1:] == [path]:
             return []
         self.path.append(path)
+        self.carried_ms.setdefault(path, now_ms)
         return [self._event(Kind.PATH, now_ms, side, path=path)]
 
     def note(self, sentence: str, now_ms: float, side: Side | None = None) -> MigrationEvent:

@@ -50,8 +50,6 @@ class CancelCause(Enum):
     UNPLUG_DEADLINE = "the guest did not release its primaries in time"
     #: The command of --pause-command failed.
     PAUSE_COMMAND = "the command of --pause-command failed"
-    #: The source went on cancelling and did not come to an end.
-    STUCK = "the source did not come to an end"
 
 
 _DEADLINES = (CancelCause.DEADLINE, CancelCause.UNPLUG_DEADLINE)
@@ -61,8 +59,10 @@ _DEADLINES = (CancelCause.DEADLINE, CancelCause.UNPLUG_DEADLINE)
 class FinalFacts:
     """What is known when there is nothing more to wait for."""
 
-    #: The source's last status; None: no migration began.
+    #: The source's last status; None: it never had one.
     status: str | None = None
+    #: `migrate` was sent, or a migration in progress was taken over.
+    begun: bool = True
     #: The source, or the target, says that it does not know which side has the VM.
     in_doubt: bool = False
     #: The source's run state now; None: it cannot be asked.
@@ -110,7 +110,10 @@ def decide(facts: FinalFacts) -> Outcome:
             f"the target says completed and the source says {facts.status}: both run the guest",
             "stop one of the two at once",
         )
-    if facts.abandoned and facts.status not in ("completed", "cancelled", "failed"):
+    known = facts.status == "completed" or (
+        facts.status in ("cancelled", "failed") and facts.run_state is not None
+    )
+    if facts.abandoned and facts.begun and not known:
         return Outcome(
             ExitStatus.INTERRUPTED,
             f"interrupted before `cancelled` was reached; the last status was {facts.status}",
@@ -163,15 +166,19 @@ def _cancelled(facts: FinalFacts) -> Outcome:
 
 
 def _failed(facts: FinalFacts) -> Outcome:
-    if not is_rolled_back(facts):
-        return _lost(facts, "failed" if facts.status else "nothing was started")
-    if facts.status is None and facts.cause is not None:
+    if not facts.begun and facts.cause is not None:
         status = ExitStatus.DEADLINE if facts.cause in _DEADLINES else ExitStatus.CANCELLED
         return Outcome(status, f"nothing was started: {facts.cause.value}")
+    what = "failed" if facts.begun else "nothing was started"
+    if not is_rolled_back(facts):
+        return _lost(facts, what)
+    if facts.cause is not None and facts.cause in _DEADLINES:
+        if facts.error is not None:
+            # A source that keeps the deadline by itself says what to do as well.
+            return Outcome(ExitStatus.DEADLINE, facts.error)
+        text = f"rolled back: {facts.cause.value}"
+        return Outcome(ExitStatus.DEADLINE, text, _advice(facts))
     reason = facts.error or "the source gives no reason"
-    if facts.cause in _DEADLINES:
-        return Outcome(ExitStatus.DEADLINE, f"rolled back: {reason}", _advice(facts))
-    what = "failed" if facts.status else "nothing was started"
     return Outcome(ExitStatus.FAILED, f"{what}: {reason}; the guest is at the source as it was")
 
 
@@ -228,22 +235,18 @@ def budget(report: MigrationReport) -> list[Expense]:
     timings = report.timings
     known = (timings.total_ms, timings.setup_ms, timings.downtime_ms)
     passes_ms = None
-    if timings.total_ms is not None and timings.setup_ms is not None and all_known(known):
-        spent_ms = timings.setup_ms + (timings.downtime_ms or 0.0) + (timings.verify_ms or 0.0)
-        passes_ms = max(timings.total_ms - spent_ms, 0.0)
-    setup_ms = timings.setup_ms
-    if setup_ms is not None:
-        setup_ms = max(setup_ms - (timings.wait_unplug_ms or 0.0), 0.0)
+    if None not in known:
+        total_ms, setup_ms, downtime_ms = (duration_ms or 0.0 for duration_ms in known)
+        spent_ms = setup_ms + downtime_ms + (timings.verify_ms or 0.0)
+        passes_ms = max(total_ms - spent_ms, 0.0)
+    agreeing_ms = timings.setup_ms
+    if agreeing_ms is not None:
+        agreeing_ms = max(agreeing_ms - (timings.wait_unplug_ms or 0.0), 0.0)
     return [
-        Expense("setup", setup_ms),
+        Expense("setup", agreeing_ms),
         Expense("wait-unplug", timings.wait_unplug_ms),
         Expense("active passes", passes_ms),
         Expense("downtime", timings.downtime_ms, is_downtime=True),
         Expense("verify", timings.verify_ms, is_downtime=True),
         Expense("replug", timings.replug_ms),
     ]
-
-
-def all_known(values: tuple[float | None, ...]) -> bool:
-    """Say whether none of the values is None."""
-    return all(value is not None for value in values)

@@ -44,9 +44,9 @@ def build_report(
         error=error,
         profile=profile,
         handover=_handover(source, return_path),
-        source=SideReport(observation.ended_states(Side.SOURCE), source.run_state),
+        source=SideReport(observation.states_of(Side.SOURCE), source.run_state),
         target=SideReport(
-            observation.ended_states(Side.TARGET) if target_asked else None, target.run_state
+            observation.states_of(Side.TARGET) if target_asked else None, target.run_state
         ),
         primaries=[
             PrimaryReport(
@@ -74,11 +74,11 @@ def _timings(observation: Observation) -> Timings:
     source = observation.source
     information, replug = source.information, mapping(source.information.get("x-replug"))
     return Timings(
-        total_ms=number(information.get("total-time")) or _ended_after_ms(observation),
+        total_ms=_total_ms(observation),
         setup_ms=_setup_ms(observation),
         wait_unplug_ms=_or(number(replug.get("wait-unplug-ms")), _wait_unplug_ms(source)),
         downtime_ms=_or(number(information.get("downtime")), _stood_still_ms(source)),
-        verify_ms=number(replug.get("verify-ms")),
+        verify_ms=number(replug.get("verify-ms")) if _digest_equal(source) is not None else None,
         replug_ms=_replug_ms(observation),
     )
 
@@ -87,10 +87,15 @@ def _or(told_ms: float | None, timed_ms: float | None) -> float | None:
     return timed_ms if told_ms is None else told_ms
 
 
-def _ended_after_ms(observation: Observation) -> float | None:
-    stamps_ms = observation.source.stamps_ms
+def _total_ms(observation: Observation) -> float | None:
+    """Return how long it took to its end; None if that was not seen."""
+    source = observation.source
+    told_ms = number(source.information.get("total-time"))
+    if source.status in ENDED and told_ms:
+        return told_ms
+    stamps_ms = source.stamps_ms
     ends_ms = [stamp_ms for status, stamp_ms in stamps_ms.items() if status in ENDED]
-    return observation.since_start_ms(max(ends_ms)) if ends_ms and "setup" in stamps_ms else None
+    return max(ends_ms) - stamps_ms["setup"] if ends_ms and "setup" in stamps_ms else None
 
 
 def _setup_ms(observation: Observation) -> float | None:
@@ -106,7 +111,7 @@ def _wait_unplug_ms(source: SideView) -> float | None:
     if "wait-unplug" not in source.states:
         return 0.0 if {"setup", "active"} <= source.stamps_ms.keys() else None
     after = source.states.index("wait-unplug") + 1
-    if after == len(source.states) or "wait-unplug" == source.states[0]:
+    if after == len(source.states) or source.states[0] == "wait-unplug":
         return None
     return source.stamps_ms[source.states[after]] - source.stamps_ms["wait-unplug"]
 
@@ -120,19 +125,27 @@ def _stood_still_ms(source: SideView) -> float | None:
 
 def _replug_ms(observation: Observation) -> float | None:
     replug = mapping(observation.target.information.get("x-replug"))
-    return number(mapping(replug.get("first-frames-ms")).get("primary"))
+    told_ms = number(mapping(replug.get("first-frames-ms")).get("primary"))
+    carried_ms = observation.carried_ms.get("target.primary")
+    resumed_ms = observation.target.resumed_ms
+    if told_ms is not None or carried_ms is None or resumed_ms is None:
+        return told_ms
+    return max(carried_ms - resumed_ms, 0.0)
 
 
 def _ram(observation: Observation) -> RamReport:
     ram = observation.ram
-    replug = mapping(observation.source.information.get("x-replug"))
-    equal = replug.get("digest-equal")
     return RamReport(
         ram_bytes=ram.total_bytes if ram else None,
         transferred_bytes=ram.transferred_bytes if ram else None,
         passes=ram.passes if ram else None,
-        digest_equal=equal if isinstance(equal, bool) else None,
+        digest_equal=_digest_equal(observation.source),
     )
+
+
+def _digest_equal(source: SideView) -> bool | None:
+    equal = mapping(source.information.get("x-replug")).get("digest-equal")
+    return equal if isinstance(equal, bool) else None
 
 
 def _frames(observation: Observation, guest: Mapping[str, Any]) -> FramesReport:

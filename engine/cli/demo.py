@@ -6,16 +6,15 @@ import argparse
 import asyncio
 import json
 import sys
-import time
 from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from engine.cli.progress import JsonDisplay, LineDisplay
 from engine.driver.demo import Demo
 from engine.driver.demo_vms import DemoError, DemoOptions
-from engine.migration_event import Kind, MigrationEvent, Side
 from engine.profile import PROFILE_NAMES
 
 
@@ -43,9 +42,11 @@ def run(arguments: list[str]) -> int:
         frame_interval_ms=given.frame_interval_ms,
         profile=given.profile,
     )
-    teller = _tell_json if given.json else _Teller().tell
+    display = JsonDisplay(sys.stdout) if given.json else LineDisplay(sys.stdout)
     try:
-        report = asyncio.run(Demo(options, teller).run()).as_json()
+        if not given.json:
+            print(_opening(options))
+        report = asyncio.run(Demo(options, display.show).run()).as_json()
     except DemoError as error:
         print(f"replug demo: {error}", file=sys.stderr)
         return 1
@@ -56,6 +57,13 @@ def run(arguments: list[str]) -> int:
     return 0 if _is_good(report) else 1
 
 
+def _opening(options: DemoOptions) -> str:
+    return (
+        f"Two VM processes, {options.ram} of RAM, {options.dirty}/s of it written, a frame each "
+        f"{options.frame_interval_ms:g} ms each way; profile {options.profile}."
+    )
+
+
 def _is_good(report: Mapping[str, Any]) -> bool:
     frames = report["frames"]
     return (
@@ -64,26 +72,6 @@ def _is_good(report: Mapping[str, Any]) -> bool:
         and not frames["lost"]
         and not frames["duplicated"]
     )
-
-
-def _tell_json(event: MigrationEvent) -> None:
-    print(json.dumps(event.as_json()), flush=True)
-
-
-class _Teller:
-    """Prints a line for each thing that a person would want to see happen."""
-
-    def __init__(self) -> None:
-        self._console = Console(highlight=False)
-        self._began = time.monotonic()
-
-    def tell(self, event: MigrationEvent) -> None:
-        """Print an event, unless it is only a number."""
-        if event.kind in (Kind.PROGRESS, Kind.PASS):
-            return
-        side = event.side.value if isinstance(event.side, Side) else ""
-        seconds = time.monotonic() - self._began
-        self._console.print(f"[dim]{seconds:7.3f} s[/dim]  {side:6}  {event.describe()}")
 
 
 def _show(report: Mapping[str, Any]) -> None:

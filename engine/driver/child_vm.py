@@ -79,6 +79,11 @@ class ChildVm:
         return self._process.pid
 
     @property
+    def is_running(self) -> bool:
+        """Whether the process is there."""
+        return self._process.poll() is None
+
+    @property
     def monitor(self) -> UnixEndpoint:
         """Where its monitor listens."""
         return UnixEndpoint(str(self._folder / "qmp"))

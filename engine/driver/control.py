@@ -20,6 +20,7 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from engine.driver.control_end import Ending, settle
 from engine.driver.control_preparation import Preparation, prepare, turn_on_target_events
@@ -40,6 +41,8 @@ POLL_MS = 100.0
 SOURCE_LATE_MS = 1000.0
 #: How long a cancelled source may take to end; QEMU's waits 30 s for the guest.
 CANCEL_MS = 90_000.0
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -69,11 +72,12 @@ class MigrationRun:
             self._target = SideMonitor(Side.TARGET, self._observation, self._publish)
         self._preparation: Preparation | None = None
         self._guard: PauseGuard | None = None
-        self._work: asyncio.Task[None] | None = None
+        #: The part of the work that is under way.
+        self._work: asyncio.Task[Any] | None = None
         #: `migrate` is about to be sent: from here on only the source can end it.
         self._begun = False
-        #: The source has taken `migrate`, or was found migrating.
-        self._accepted = False
+        #: The source has refused `migrate`.
+        self._refused = False
         self._error: str | None = None
         self._cause: CancelCause | None = None
         self._cancel_sent_ms: float | None = None
@@ -106,19 +110,23 @@ class MigrationRun:
             deadline = self._loop.call_later(
                 self._request.timeout_ms / 1000.0, self.cancel, CancelCause.DEADLINE
             )
-        self._work = asyncio.create_task(self._drive())
-        await asyncio.wait({self._work})
-        if deadline is not None:
-            deadline.cancel()
-        if not self._work.cancelled() and (defect := self._work.exception()) is not None:
+        try:
+            await self._finished(asyncio.create_task(self._drive()))
+            ending = await self._end()
+            outcome = decide(self._facts(ending))
+            if outcome.exit_status is ExitStatus.DONE and self._request.quit_source:
+                await self._quit_source()
+        finally:
+            if deadline is not None:
+                deadline.cancel()
             await self._close()
-            raise defect
-        ending = await self._end()
-        outcome = decide(self._facts(ending))
-        if outcome.exit_status is ExitStatus.DONE and self._request.quit_source:
-            await self._quit_source()
-        await self._close()
         return MigrationResult(outcome, self._report(outcome, ending))
+
+    async def _finished(self, work: asyncio.Task[T]) -> T | None:
+        """Wait for a part of the work; None if it was cut short by `cancel` or `abandon`."""
+        self._work = work
+        await asyncio.wait({work})
+        return None if work.cancelled() else work.result()
 
     # -- from the beginning to the source's end
 
@@ -147,26 +155,22 @@ class MigrationRun:
             await self._source.poll()
             if self._observation.source.status is None:
                 raise Refused("GenericError", "there is no migration to take over")
-            self._begun = self._accepted = True
+            self._begun = True
             return
         if self._source.profile is not None:
-            await self._look_around()
+            # Where the primaries are before anything moves; no status, for that is an older one's.
+            await self._source.look_around()
+            await self._source.ask_pairs()
         if self._request.pause:
             self._guard = PauseGuard(self._request.source)
         self._begun = True
-        self._observation.restart(self._now_ms())
-        await self._source.execute("migrate", {"uri": self._request.uri})
-        self._accepted = True
+        try:
+            await self._source.execute("migrate", {"uri": self._request.uri})
+        except Refused:
+            self._refused = True
+            raise
         if preparation.pauses and not self._request.pause:
             self._tell("the source will stop in pre-switchover until something continues it")
-
-    async def _look_around(self) -> None:
-        """See where the primaries are before anything moves, without an older migration's end."""
-        state = await self._source.execute(
-            "qom-get", {"path": "/machine/replug", "property": "state"}
-        )
-        self._publish(self._observation.joint_state(Side.SOURCE, state, self._now_ms()))
-        await self._source.ask_pairs()
 
     async def _follow(self, preparation: Preparation) -> None:
         view = self._observation.source
@@ -178,15 +182,16 @@ class MigrationRun:
                 await self._source.execute("migrate_cancel")
             if view.status == "pre-switchover" and self._request.pause and not self._pausing:
                 self._pausing = asyncio.create_task(self._go_on())
-            if view.status == "device" and self._guard is not None:
-                guard, self._guard = self._guard, None
-                await guard.dismiss()
+            if view.status == "device":
+                self._dismiss_guard()
             if self._now_ms() - self._polled_ms >= POLL_MS or not self._source.is_connected:
                 self._polled_ms = self._now_ms()
                 await self._source.poll()
                 await self._source.ask_pairs()
             if self._is_stuck():
-                self._error = f"{CancelCause.STUCK.value} within {CANCEL_MS / 1000.0:g} s"
+                self._error = (
+                    f"the source did not end within {CANCEL_MS / 1000.0:g} s of the cancel"
+                )
                 return
 
     async def _wait(self) -> None:
@@ -239,6 +244,11 @@ class MigrationRun:
         with suppress(MonitorError):
             await self._source.execute("migrate-continue", {"state": "pre-switchover"})
 
+    def _dismiss_guard(self) -> None:
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            guard.dismiss()
+
     async def _run_command(self, command: str) -> int:
         """Run a shell command; its output goes where ours for people goes."""
         process = await asyncio.create_subprocess_shell(
@@ -254,23 +264,30 @@ class MigrationRun:
     # -- the end
 
     async def _end(self) -> Ending:
-        guard, self._guard = self._guard, None
         if self._abandoned and not self._observation.has_ended:
             # The pipe of a guard that is not dismissed closes with this process.
             return Ending()
-        if guard is not None:
-            await guard.dismiss()
+        self._dismiss_guard()
         before = self._preparation.run_state if self._preparation else None
         if not self._source.is_connected and not self._begun:
             return Ending()
-        return await settle(self._observation, self._source, self._target, before)
+        settling = settle(
+            self._observation, self._source, self._target, before, begun=self._has_begun()
+        )
+        return await self._finished(asyncio.create_task(settling)) or Ending()
+
+    def _has_begun(self) -> bool:
+        return self._begun and not self._refused
 
     def _facts(self, ending: Ending) -> FinalFacts:
         source, target = self._observation.source, self._observation.target
-        status = source.status if self._accepted or source.status == "failed" else None
+        # A source that refuses `migrate` may be busy with somebody else's, or tell of an older one.
+        begun = self._has_begun()
         return FinalFacts(
-            status=status,
-            in_doubt=source.in_doubt or target.in_doubt,
+            status=source.status if begun else None,
+            begun=begun,
+            # A target's doubt is none for who sees that the source has the guest.
+            in_doubt=source.in_doubt or (target.in_doubt and source.run_state is None),
             run_state=source.run_state,
             run_state_before=self._preparation.run_state if self._preparation else None,
             target_status=target.status,

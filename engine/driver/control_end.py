@@ -26,10 +26,16 @@ NUMBERS_S = 1.0
 RESUME_S = 3.0
 #: The target ends after the source: it has loaded the state by then, and says so soon.
 TARGET_S = 10.0
+#: A target whose source has gone back notices, says failed, and most end then.
+TARGET_GIVES_UP_S = 2.0
 #: A target that was asked to run its guest does so at once; a paused guest stays paused.
 RUN_S = 1.0
 #: replug's guest takes its primary into use soon after it was plugged.
 REPLUG_S = 5.0
+
+#: The guest was asked for the primary, or gave it away.
+_RELEASED = frozenset({"unplug-pending", "unplugged"})
+_USED = _RELEASED | {"plugged"}
 
 
 @dataclass(frozen=True)
@@ -47,12 +53,17 @@ async def settle(
     source: SideMonitor,
     target: SideMonitor | None,
     run_state_before: str | None,
+    *,
+    begun: bool,
 ) -> Ending:
-    """Wait for what has to come, ask the last questions, and return what was found."""
-    await _settle_source(observation, source, run_state_before)
+    """Wait for what has to come, ask the last questions, and return what was found.
+
+    Of a migration that was never begun nothing has to come.
+    """
+    await _settle_source(observation, source, run_state_before, begun)
     target_lost = False
     if target is not None:
-        target_lost = not await _settle_target(observation, target)
+        target_lost = not await _settle_target(observation, target, begun)
     at_target = observation.source.status == "completed" and target is not None
     guest_side = target if at_target else source
     frames = None
@@ -65,7 +76,7 @@ async def settle(
 
 
 async def _settle_source(
-    observation: Observation, source: SideMonitor, run_state_before: str | None
+    observation: Observation, source: SideMonitor, run_state_before: str | None, begun: bool
 ) -> None:
     view = observation.source
     try:
@@ -73,33 +84,38 @@ async def _settle_source(
             await _until(
                 lambda: bool(number(view.information.get("total-time"))), source.poll, NUMBERS_S
             )
-        elif not observation.source.in_doubt and view.status in ENDED:
+        elif view.status in ENDED and not view.in_doubt:
             await _until(
                 lambda: view.run_state in ("running", run_state_before),
                 source.ask_run_state,
                 RESUME_S,
             )
             await _until(lambda: not _away(observation, Side.SOURCE), source.poll, RESUME_S)
-        # The last look: what the VM says now is what counts.
-        await source.poll()
-        await source.ask_pairs()
+        # The last look: what the VM says now is what counts. Of a migration that was never begun it
+        # can only tell somebody else's, or an older one.
+        if begun:
+            await source.poll()
+            await source.ask_pairs()
         await source.ask_run_state()
     except (MonitorLost, Refused):
-        if not observation.source.in_doubt and view.status != "completed":
+        if view.status != "completed" and not view.in_doubt:
             view.run_state = None
 
 
-async def _settle_target(observation: Observation, target: SideMonitor) -> bool:
+async def _settle_target(observation: Observation, target: SideMonitor, begun: bool) -> bool:
     """Return whether the target can still be asked."""
     view = observation.target
     ended = observation.source.status
     try:
         if ended == "completed":
             await _until(lambda: view.status in ENDED or view.in_doubt, target.poll, TARGET_S)
-            await _until(lambda: view.run_state == "running", target.ask_run_state, RUN_S)
+            if view.status == "completed":
+                await _until(lambda: view.run_state == "running", target.ask_run_state, RUN_S)
             if view.run_state == "running" and target.profile is not None:
                 await _until(lambda: not _away(observation, Side.TARGET), target.poll, REPLUG_S)
-        elif ended not in ENDED:
+        elif begun and ended in ENDED and view.status == "active":
+            await _until(lambda: view.status != "active", target.poll, TARGET_GIVES_UP_S)
+        elif begun and ended not in ENDED:
             await _until(lambda: view.status in ENDED or view.in_doubt, target.poll, TARGET_S)
         await target.poll()
         await target.ask_run_state()
@@ -112,15 +128,19 @@ async def _settle_target(observation: Observation, target: SideMonitor) -> bool:
 def _away(observation: Observation, side: Side) -> bool:
     """Say whether a primary that the guest shall have again has not come back, or not into use.
 
-    Only replug tells; of another VM nothing is waited for.
+    Only replug tells; of another VM nothing is waited for, nor for a primary that the guest did not
+    use before.
     """
     if not observation.sides[side].has_joint_state:
         return False
-    states = [primary.states.get(side, [""])[-1] for primary in observation.primaries.values()]
-    released = any(state in ("unplug-pending", "unplugged", "hidden") for state in states)
-    if side is Side.SOURCE or released:
-        return released
-    return "plugged" in states and observation.path[-1:] != ["target.primary"]
+    views = observation.primaries.values()
+    used = [view for view in views if _USED.intersection(view.states.get(Side.SOURCE, ()))]
+    if side is Side.SOURCE:
+        return any(view.states[Side.SOURCE][-1] in _RELEASED for view in used)
+    here = [view.states[Side.TARGET][-1] for view in views if Side.TARGET in view.states]
+    if not used or not here:
+        return False
+    return "plugged" not in here or observation.path[-1:] != ["target.primary"]
 
 
 async def _until(
@@ -129,7 +149,7 @@ async def _until(
     """Look until it is so, at most for a time; the caller judges what was found."""
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + at_most_s
+    await look()
     while not is_so() and loop.time() < give_up_at:
+        await asyncio.sleep(LOOK_S)
         await look()
-        if not is_so():
-            await asyncio.sleep(LOOK_S)

@@ -2,8 +2,8 @@
 
 With pause-before-switchover the source stands still until it is told to go on. Should the process
 that would tell it be killed, the guest would stand still for good. So a second process, in a
-session of its own, holds the other end of a pipe: when the pipe closes without a word, it cancels
-the migration, and the guest runs at the source. A word means that it is not needed any more.
+session of its own, holds the other end of a pipe: when the pipe closes, it cancels the migration,
+and the guest runs at the source. Who is not needed any more is killed before the pipe closes.
 
 What may live here: both ends of that pipe. `python -m engine.driver.pause_guard ADDRESS` is the
 second process.
@@ -12,7 +12,6 @@ second process.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import subprocess
 import sys
 
@@ -22,10 +21,6 @@ from engine.migration_reading import mapping, text
 from engine.monitor_address import parse_monitor_address
 from engine.monitor_options import MonitorEndpoint, UnixEndpoint
 
-#: For how long the guard may take to end when it is not needed.
-DISMISSAL_S = 5.0
-
-_NOT_NEEDED = b"."
 #: In `device` the target may have the guest already: whoever cancels then could start it twice.
 _TOO_LATE = frozenset({None, "none", "device", "cancelling", *ENDED})
 
@@ -35,7 +30,7 @@ class PauseGuard:
 
     def __init__(self, source: MonitorEndpoint) -> None:
         """Start the guard; it acts when this process ends before `dismiss`."""
-        self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
+        self._process = subprocess.Popen(
             [sys.executable, "-m", "engine.driver.pause_guard", _written(source)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -43,21 +38,13 @@ class PauseGuard:
             start_new_session=True,
         )
 
-    async def dismiss(self) -> None:
-        """Let the guard go; harmless when it has gone."""
-        process, self._process = self._process, None
-        if process is None or process.stdin is None:
-            return
-        with contextlib.suppress(OSError):
-            process.stdin.write(_NOT_NEEDED)
-            process.stdin.flush()
-        with contextlib.suppress(OSError):
-            process.stdin.close()
-        try:
-            await asyncio.to_thread(process.wait, DISMISSAL_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    def dismiss(self) -> None:
+        """End the guard; harmless when it has ended."""
+        # Killed first, for a pipe that closes is what it acts on.
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
 
 
 async def cancel_unattended(source: MonitorEndpoint) -> bool:
@@ -86,8 +73,7 @@ def _written(endpoint: MonitorEndpoint) -> str:
 def main(arguments: list[str]) -> int:
     """Wait for the pipe on standard input; return an exit status."""
     source = parse_monitor_address(arguments[0])
-    if sys.stdin.buffer.read(1):
-        return 0
+    sys.stdin.buffer.read()
     try:
         asyncio.run(cancel_unattended(source))
     except MonitorError:

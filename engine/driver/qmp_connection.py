@@ -94,7 +94,6 @@ class QmpConnection:
         Raises CannotConnect.
         """
         client = QMPClient()
-        client.remove_listener(client.events)
         client.register_listener(_Tap(on_event))
         where: str | tuple[str, int]
         if isinstance(endpoint, UnixEndpoint):

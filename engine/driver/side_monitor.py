@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
-from engine.driver.qmp_connection import QmpConnection, Refused
+from engine.driver.qmp_connection import MonitorLost, QmpConnection, Refused
 from engine.migration_event import MigrationEvent, Side
 from engine.migration_observation import Observation
 from engine.migration_reading import mapping, text
@@ -55,7 +55,8 @@ class SideMonitor:
 
     async def execute(self, command: str, arguments: Mapping[str, Any] | None = None) -> Any:
         """Carry out a command. Raises Refused and MonitorLost."""
-        assert self._connection is not None
+        if self._connection is None:
+            raise MonitorLost(f"the monitor of the {self._side.value} was never reached")
         return await self._connection.execute(command, arguments)
 
     async def poll(self) -> None:
@@ -64,8 +65,13 @@ class SideMonitor:
         answer = await self.execute("query-migrate")
         self._publish(self._observation.polled(self._side, answer, mark, self.now_ms()))
         if self.profile is not None:
-            state = await self._property(_REPLUG, "state")
-            self._publish(self._observation.joint_state(self._side, state, self.now_ms()))
+            await self.look_around()
+
+    async def look_around(self) -> None:
+        """Ask a replug VM for its machines' states. Raises MonitorLost, and Refused by others."""
+        mark = self._observation.mark(self._side)
+        state = await self._property(_REPLUG, "state")
+        self._publish(self._observation.joint_state(self._side, state, mark, self.now_ms()))
 
     async def ask_run_state(self) -> str | None:
         """Ask query-status and keep the answer. Raises MonitorLost."""

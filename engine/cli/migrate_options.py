@@ -1,0 +1,194 @@
+"""The command line of `replug migrate`.
+
+What may live here: from a list of arguments to what was asked for. Our own options begin with two
+dashes and come first; the first argument with a single dash begins QEMU's, which describe a VM of
+our own and are handed to it as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from devices.options import OptionError, parse_duration, parse_size
+from engine.migration_request import PAUSE, VERIFY_RAM, MigrationRequest
+from engine.monitor_address import MonitorAddressError, parse_monitor_address
+from engine.monitor_options import MonitorEndpoint, UnixEndpoint
+
+EPILOG = """\
+exit status:
+  0    the migration completed
+  1    it failed or never began; the guest is at the source as it was
+  2    these arguments cannot be used
+  3    it was cancelled; the guest is at the source as it was
+  4    in doubt: an operator has to say which side has the guest
+  5    it failed and the guest does not run at the source, or nobody can say
+  124  a deadline passed; the guest is at the source as it was
+  130  interrupted twice, before the source said `cancelled`
+
+Ctrl-C cancels, and waits for the source's `cancelled`; a second one does not wait. Any other end of
+this command leaves the migration running, and --attach takes it over again; with --pause it is
+cancelled then, for the source would stand still. Capabilities and parameters stay as they were set.
+"""
+
+
+class UsageError(Exception):
+    """The arguments cannot be used."""
+
+
+@dataclass(frozen=True)
+class MigrateOptions:
+    """What was asked for."""
+
+    #: The migration; its source is a placeholder when `vm` is given.
+    request: MigrationRequest
+    #: Whether to write JSON.
+    json: bool
+    #: QEMU's options for a VM of our own; empty: the source is somebody else's.
+    vm: tuple[str, ...]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def parse_migrate_arguments(arguments: Sequence[str]) -> MigrateOptions:
+    """Read the arguments.
+
+    Raises UsageError; SystemExit with 0 once --help was printed.
+    """
+    own, vm = _split(arguments)
+    given = _parser().parse_args(own)
+    _check(given, vm)
+    request = MigrationRequest(
+        source=given.qmp or UnixEndpoint("/"),
+        uri=None if given.attach else given.uri,
+        target=given.target_qmp,
+        timeout_ms=given.timeout,
+        unplug_timeout_ms=given.unplug_timeout,
+        parameters=_parameters(given),
+        capabilities=_capabilities(given),
+        pause=given.pause or given.pause_command is not None,
+        pause_command=given.pause_command,
+        quit_source=given.quit or bool(vm),
+    )
+    return MigrateOptions(request, given.json, tuple(vm))
+
+
+def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    for position, argument in enumerate(arguments):
+        is_single = argument.startswith("-") and not argument.startswith("--")
+        if is_single and argument not in ("-", "-h"):
+            return list(arguments[:position]), list(arguments[position:])
+    return list(arguments), []
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="replug migrate",
+        usage="replug migrate --qmp ADDRESS [options] URI\n"
+        "       replug migrate --qmp ADDRESS --attach [options]\n"
+        "       replug migrate [options] URI -device ... -m 1G ...",
+        description="Migrate a VM: any that has a QMP monitor, replug's or QEMU's, or one of its "
+        "own, which is described by QEMU's options after the URI.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("uri", nargs="?", metavar="URI", help="tcp:HOST:PORT, unix:PATH, exec:COMMAND, …")
+    add("--qmp", type=_address, metavar="ADDRESS", help="the source's monitor: PATH or HOST:PORT")
+    add("--target-qmp", type=_address, metavar="ADDRESS", help="the target's, to see both sides")
+    add("--attach", action="store_true", help="take over the migration that is in progress")
+    add("--json", action="store_true", help="write one JSON object per line, the report last")
+    add("--timeout", type=_duration, metavar="DURATION", help="roll back after 5s, 500ms, …")
+    add(
+        "--unplug-timeout",
+        type=_duration,
+        metavar="DURATION",
+        help="roll back when the guest has kept a primary for that long",
+    )
+    add("--downtime-limit", type=_duration, metavar="DURATION", help="how long it may stand still")
+    add("--max-bandwidth", type=_size, metavar="SIZE", help="per second: 128M, 1G; 0: no limit")
+    add(
+        "--capability",
+        type=_capability,
+        action="append",
+        default=[],
+        metavar="NAME=on|off",
+        help="set a migration capability; may be repeated",
+    )
+    add("--pause", action="store_true", help=f"set {PAUSE}, and go on from there")
+    add("--pause-command", metavar="COMMAND", help="run this while paused; it has to succeed")
+    add("--verify-ram", action="store_true", help="compare all RAM before the target runs")
+    add("--quit", action="store_true", help="quit the source once the target has the guest")
+    return parser
+
+
+def _check(given: argparse.Namespace, vm: Sequence[str]) -> None:
+    if given.attach:
+        if given.uri is not None or vm:
+            raise UsageError(
+                "--attach takes over what is in progress: leave out URI and VM options"
+            )
+        if given.qmp is None:
+            raise UsageError("--attach needs --qmp ADDRESS")
+        if given.capability or given.verify_ram:
+            raise UsageError("capabilities cannot be set while a migration runs")
+        return
+    if given.uri is None:
+        raise UsageError("expected the URI to migrate to, before the options of a VM")
+    if given.qmp is None and not vm:
+        raise UsageError("expected --qmp ADDRESS of a VM, or the options of a VM after the URI")
+    if given.qmp is not None and vm:
+        raise UsageError(f"expected either --qmp or the options of a VM, got both ({vm[0]})")
+
+
+def _parameters(given: argparse.Namespace) -> dict[str, int]:
+    parameters = {}
+    if given.downtime_limit is not None:
+        parameters["downtime-limit"] = round(given.downtime_limit)
+    if given.max_bandwidth is not None:
+        parameters["max-bandwidth"] = given.max_bandwidth
+    return parameters
+
+
+def _capabilities(given: argparse.Namespace) -> dict[str, bool]:
+    capabilities = dict(given.capability)
+    if given.verify_ram:
+        capabilities[VERIFY_RAM] = True
+    return capabilities
+
+
+def _address(text: str) -> MonitorEndpoint:
+    try:
+        return parse_monitor_address(text)
+    except MonitorAddressError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _duration(text: str) -> float:
+    try:
+        duration_ms = parse_duration(text)
+    except OptionError as error:
+        raise argparse.ArgumentTypeError(error.description) from error
+    if not 1 <= duration_ms <= 86_400_000:
+        raise argparse.ArgumentTypeError(f"expected from 1ms to a day (86400s), got '{text}'")
+    return duration_ms
+
+
+def _size(text: str) -> int:
+    try:
+        return parse_size(text)
+    except OptionError as error:
+        raise argparse.ArgumentTypeError(error.description) from error
+
+
+def _capability(text: str) -> tuple[str, bool]:
+    name, equals, state = text.partition("=")
+    if not (name and equals and state in ("on", "off")):
+        raise argparse.ArgumentTypeError(f"expected NAME=on or NAME=off, got '{text}'")
+    return name, state == "on"
