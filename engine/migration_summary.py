@@ -44,9 +44,10 @@ def build_report(
         error=error,
         profile=profile,
         handover=_handover(source, return_path),
-        source=SideReport(observation.states_of(Side.SOURCE), source.run_state),
+        source=SideReport(_from_none(observation.states_of(Side.SOURCE)), source.run_state),
         target=SideReport(
-            observation.states_of(Side.TARGET) if target_asked else None, target.run_state
+            _from_none(observation.states_of(Side.TARGET)) if target_asked else None,
+            target.run_state,
         ),
         primaries=[
             PrimaryReport(
@@ -61,6 +62,11 @@ def build_report(
         ram=_ram(observation),
         frames=_frames(observation, mapping(frames)),
     )
+
+
+def _from_none(states: list[str]) -> list[str]:
+    """Return the statuses with the one before the first, as the journals show them."""
+    return ["none", *states]
 
 
 def _handover(source: SideView, return_path: bool | None) -> str | None:

@@ -1,8 +1,9 @@
-"""What real QEMU did during failover migrations, in order: events and answers of the source.
+"""What QEMU does during failover migrations, in order: events and answers of the source.
 
-Recorded on Debian's 7.2.22, 10.0.13 and 11.1.3 (q35, TCG, capability `events`, Linux 6.1 with
-net_failover; standby net1, primary pri0). Frames of the guest and times are left out; where a
-command of the operator's came, the script waits for it.
+The 7.2 scripts follow recordings of Debian's 7.2.22 (q35, TCG, capability `events`, Linux 6.1 with
+net_failover; standby net1, primary pri0), the pause and the cancel in wait-unplug partly its
+tables of statuses; those of 10.0 and 11.1 are the same with the differences observed on 10.0.13
+and 11.1.3. Frames and times are left out; where a command came, the script waits for it.
 """
 
 from __future__ import annotations

@@ -62,8 +62,8 @@ def test_completed(tmp_path: Path, version: str) -> None:
     assert report.status == "completed"
     assert report.error is None
     device = [] if version == recordings.V7 else ["device"]
-    assert report.source.states == ["setup", "wait-unplug", "active", *device, "completed"]
-    assert driven.statuses() == report.source.states
+    assert report.source.states == ["none", "setup", "wait-unplug", "active", *device, "completed"]
+    assert ["none", *driven.statuses()] == report.source.states
     assert report.source.run_state == "postmigrate"
     (primary,) = report.primaries
     assert (primary.id, primary.standby) == ("pri0", "net1")
@@ -307,7 +307,7 @@ def test_both_sides_are_followed(tmp_path: Path) -> None:
     )
     driven = drive(tmp_path, source, migrate(quit_source=True), target=target)
     assert driven.outcome.exit_status is ExitStatus.DONE
-    assert driven.report.target.states == ["active", "completed"]
+    assert driven.report.target.states == ["none", "active", "completed"]
     assert driven.report.target.run_state == "running"
     assert [e.device for e in driven.events if e.kind is Kind.NEGOTIATED] == ["net1"]
     assert len(source.named("quit")) == 1
@@ -350,7 +350,7 @@ def test_without_events_the_source_is_asked(tmp_path: Path) -> None:
     source = ScriptedMonitor(script, sends_statuses=False)
     driven = drive(tmp_path, source, MIGRATE)
     assert driven.outcome.exit_status is ExitStatus.DONE
-    assert driven.report.source.states == ["setup", "wait-unplug", "active", "completed"]
+    assert driven.report.source.states == ["none", "setup", "wait-unplug", "active", "completed"]
 
 
 def test_a_source_that_is_busy_is_left_alone(tmp_path: Path) -> None:

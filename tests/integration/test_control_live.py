@@ -11,7 +11,8 @@ from engine.migration_event import Kind, MigrationEvent, Side
 from engine.migration_outcome import ExitStatus
 from engine.migration_request import VERIFY_RAM, MigrationRequest
 from engine.monitor_options import UnixEndpoint
-from tests.integration.vms import GUEST, Lab, Vm, scenario
+from tests.integration.lab import Lab, scenario
+from tests.integration.vms import GUEST, Vm
 
 
 async def drive(
@@ -44,7 +45,8 @@ async def test_the_report_knows_everything(lab: Lab) -> None:
     assert (report.status, report.error) == ("completed", None)
     assert (report.profile, report.handover) == ("native", "two-phase")
     assert report.source.states == [
-        *("setup", "wait-unplug", "active", "pre-switchover", "device", "completed")
+        "none",
+        *("setup", "wait-unplug", "active", "pre-switchover", "device", "completed"),
     ]
     assert (report.source.run_state, report.target.run_state) == ("postmigrate", "running")
     assert report.target.states is not None
