@@ -304,6 +304,19 @@ def states_read(guard: Guard) -> frozenset[type[State]]:
             return frozenset()
 
 
+def latches_read(guard: Guard) -> frozenset[type[State]]:
+    """Return the lifecycles that a guard expects in the message being received."""
+    match guard:
+        case Latched():
+            return frozenset({guard.lifecycle})
+        case Not() | Some() | Mine() | Sibling() | Older():
+            return latches_read(guard.guard)
+        case _Several():
+            return frozenset().union(*(latches_read(part) for part in guard.guards))
+        case _:
+            return frozenset()
+
+
 def policies_read(guard: Guard) -> frozenset[tuple[str, str]]:
     """Return the (policy, value) pairs that a guard names."""
     match guard:

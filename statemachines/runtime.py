@@ -95,12 +95,19 @@ def _unbound(_event: str) -> bool:
     raise TypeError("this instance belongs to no machine")
 
 
-class _Instance:
-    """A model of `transitions`: one instance of one lifecycle.
+class _Machine(Machine):
+    """A `Machine` that gives a model the two functions it declares, and no method per event.
 
-    `Machine(model_override=True)` puts its own functions in the place of the two declared here,
-    and adds no method per event.
+    `model_override=True` does the same, but logs a warning for each event that it leaves out.
     """
+
+    def _checked_assignment(self, model: object, name: str, func: Callable[..., Any]) -> None:
+        if name in ("trigger", "may_trigger"):
+            setattr(model, name, func)
+
+
+class _Instance:
+    """A model of `transitions`: one instance of one lifecycle."""
 
     state: State
     trigger: Callable[[str], bool] = staticmethod(_unbound)
@@ -131,6 +138,7 @@ class Runtime:
         self._machines: dict[type[State], Machine] = {}
         self._listeners: dict[E, list[MachineSpec]] = {event: [] for event in E}
         self._standby_of: dict[int, int] = {}
+        self._present: dict[Per, set[int]] = {Per.STANDBY: set(), Per.PRIMARY: set()}
         self._next_index = 0
         self._snapshot: dict[type[State], dict[int, State]] = {}
         self._about = VM_SCOPE
@@ -172,7 +180,11 @@ class Runtime:
         return self._add(Per.STANDBY)
 
     def add_primary(self, standby: int) -> int:
-        """Add the machines of a primary of `standby` and return its index."""
+        """Add the machines of a primary of `standby` and return its index.
+
+        :raise ValueError: if there is no such standby.
+        """
+        self._check_present(Per.STANDBY, standby)
         index = self._add(Per.PRIMARY)
         self._standby_of[index] = standby
         return index
@@ -180,13 +192,15 @@ class Runtime:
     def remove(self, per: Per, index: int) -> None:
         """Drop the machines of a standby or primary whose device is gone.
 
-        :raise ValueError: if a standby still has primaries.
+        :raise ValueError: if there is no such device, or a standby still has primaries.
         """
+        self._check_present(per, index)
         if per is Per.STANDBY and index in self._standby_of.values():
             raise ValueError(f"standby {index} still has primaries: remove these first")
         for spec in VM_MACHINES:
             if spec.per is per:
                 self._machines[spec.states].remove_model(self._instances[spec.states].pop(index))
+        self._present[per].remove(index)
         self._standby_of.pop(index, None)
 
     # -- events
@@ -207,7 +221,10 @@ class Runtime:
         per = event.info.per
         if (per is Per.VM) != (index is None):
             raise ValueError(f"{event.name} is per {per.value}: got index {index}")
-        return VM_SCOPE if index is None else Scope(per, index)
+        if index is None:
+            return VM_SCOPE
+        self._check_present(per, index)
+        return Scope(per, index)
 
     def check(self, event: E, index: int | None = None, latched: Latched | None = None) -> None:
         """Check that an event could happen now, without moving anything.
@@ -324,9 +341,14 @@ class Runtime:
             return self._standby_of[scope.index]
         raise ValueError(f"{lifecycle.__name__} is per {per.value}: which one, from {scope}?")
 
+    def _check_present(self, per: Per, index: int) -> None:
+        if index not in self._present.get(per, ()):
+            raise ValueError(f"there is no {per.value} {index}")
+
     def _add(self, per: Per) -> int:
         index = self._next_index
         self._next_index += 1
+        self._present[per].add(index)
         for spec in VM_MACHINES:
             if spec.per is per:
                 self._add_instance(spec, Scope(per, index))
@@ -347,16 +369,16 @@ class Runtime:
                 "after": [partial(self._collect, entry)],
             }
             for (state, event), entries in spec.cells.items()
-            for entry in _until_refused(entries)
+            for entry in entries
+            if not isinstance(entry, Refused)
         ]
-        return Machine(
+        return _Machine(
             model=None,
             states=spec.states,
             transitions=rows,
             initial=spec.initial,
             auto_transitions=False,
             send_event=True,
-            model_override=True,
         )
 
     def _holds(self, guard: Guard, data: EventData) -> bool:
@@ -370,14 +392,7 @@ class Runtime:
         for effect in entry.then:
             latch = effect.latch if isinstance(effect, Send) else ()
             latched = {lifecycle: dict(self._snapshot[lifecycle]) for lifecycle in latch}
-            scope = narrower(self._about, model.scope)
-            self._collected.append(Happening(effect, scope, latched))
-
-
-def _until_refused(entries: tuple[Entry, ...]) -> Iterator[Row | Ignored]:
-    for entry in entries:
-        if not isinstance(entry, Refused):
-            yield entry
+            self._collected.append(Happening(effect, model.scope, latched))
 
 
 _PER = {spec.states: spec.per for spec in VM_MACHINES}

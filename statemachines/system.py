@@ -1,8 +1,9 @@
 """How the machines of one VM hang together, and the laws that this must keep.
 
 Rules kept here:
-1. `VM_MACHINES` is every lifecycle one VM has; their order is the order in which their effects
-   take place within a step, and in which journals print them.
+1. `VM_MACHINES` is every lifecycle one VM has; their order (the event's owner first) is the order
+   in which their effects take place within a step, and in which journals print them. The link
+   comes after the two that talk through it: what a step still says, it says before it closes.
 2. Across tables: every event has its owner's table to allow it, everything raised, answered or
    received is in its owner's alphabet, and everything latched is read by somebody.
 """
@@ -13,7 +14,15 @@ from collections.abc import Iterable
 
 from statemachines.effects import RECEIVED_AS, Do, Message, Raise, Send
 from statemachines.events import E, Origin
-from statemachines.guards import Per, Scope, misread, narrower, policies_read, states_read
+from statemachines.guards import (
+    Per,
+    Scope,
+    latches_read,
+    misread,
+    narrower,
+    policies_read,
+    states_read,
+)
 from statemachines.policies import POLICIES
 from statemachines.spec import Entry, MachineSpec, SpecError
 from statemachines.states import State
@@ -35,9 +44,9 @@ VM_MACHINES: tuple[MachineSpec, ...] = (
     INCOMING,
     RUN_STATE,
     RESUME,
-    LINK,
     HANDOVER,
     TAKEOVER,
+    LINK,
     RETURN_PATH,
     PAUSE_CAPABILITY,
     BLOCKER,
@@ -77,6 +86,11 @@ def check_system(machines: Iterable[MachineSpec]) -> None:
         _check_alphabet(spec, specs)
         _check_guards(spec, specs)
         _check_effects(spec, specs)
+    _check_latches(specs)
+
+
+def _entries(spec: MachineSpec) -> tuple[Entry, ...]:
+    return (*spec.rows, *spec.ignored, *spec.refused)
 
 
 def _check_alphabet(spec: MachineSpec, specs: dict[type[State], MachineSpec]) -> None:
@@ -89,8 +103,7 @@ def _check_alphabet(spec: MachineSpec, specs: dict[type[State], MachineSpec]) ->
 
 
 def _check_guards(spec: MachineSpec, specs: dict[type[State], MachineSpec]) -> None:
-    entries: tuple[Entry, ...] = (*spec.rows, *spec.ignored, *spec.refused)
-    for entry in entries:
+    for entry in _entries(spec):
         unknown = [other.__name__ for other in states_read(entry.when) if other not in specs]
         if unknown:
             raise SpecError(f"{spec.name}: '{entry.when}' reads {', '.join(unknown)}")
@@ -117,6 +130,32 @@ def _check_effects(spec: MachineSpec, specs: dict[type[State], MachineSpec]) -> 
                 wrong = [e.name for e in effect.answers if not _may_answer(e)]
                 if wrong:
                     raise SpecError(f"{spec.name}: {', '.join(wrong)} cannot answer {effect}")
+
+
+def _check_latches(specs: dict[type[State], MachineSpec]) -> None:
+    carried = {
+        (event, lifecycle)
+        for spec in specs.values()
+        for row in spec.rows
+        for effect in row.then
+        if isinstance(effect, Send)
+        for event in _caused(effect)
+        for lifecycle in effect.latch
+    }
+    read = {
+        (event, lifecycle)
+        for spec in specs.values()
+        for entry in _entries(spec)
+        for event in entry.events
+        for lifecycle in latches_read(entry.when)
+    }
+    for event, lifecycle in read - carried:
+        raise SpecError(
+            f"a guard at {event.name} reads {lifecycle.__name__}: no message carries it"
+        )
+    unread = {lifecycle for _, lifecycle in carried} - {lifecycle for _, lifecycle in read}
+    for lifecycle in unread:
+        raise SpecError(f"{lifecycle.__name__} is carried by a message, and nobody reads it")
 
 
 #: Events of these reach exactly one instance of a lifecycle that exists per the key.

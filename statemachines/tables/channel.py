@@ -9,13 +9,28 @@ from __future__ import annotations
 
 from statemachines.effects import Command, Raise, do
 from statemachines.events import E
-from statemachines.guards import Latched, Per
-from statemachines.spec import Ignored, MachineSpec, Row
-from statemachines.states import Blocker, Link, PauseCapability, ReturnPath
+from statemachines.guards import All, AnyOf, In, Latched, Not, Per, Policy
+from statemachines.spec import Ignored, MachineSpec, Refused, Row
+from statemachines.states import (
+    Blocker,
+    Incoming,
+    Link,
+    Migration,
+    PauseCapability,
+    ReturnPath,
+    Takeover,
+)
+from statemachines.tables.conditions import MIGRATING, ONE_WAY_HANDOVER
 
 L = Link
 CLOSE = do(Command.CLOSE_CHANNEL, E.CHANNEL_CLOSED)
 _CONNECTED = (L.OPEN, L.ONE_WAY)
+#: The source does not look at its channel, so nobody shuts it either.
+_UNNOTICED = All(
+    Policy("peer_loss_in_wait", "after-eject"), In(Migration.SETUP, Migration.WAIT_UNPLUG)
+)
+#: The end of a one-way stream comes after END, or instead of it: the target looks what is there.
+_END_OF_STREAM = All(ONE_WAY_HANDOVER, In(Takeover.STATE_LOADED))
 
 LINK = MachineSpec(
     name="link",
@@ -25,15 +40,32 @@ LINK = MachineSpec(
     final=frozenset({L.CLOSED, L.LISTENING, L.LOST}),
     per=Per.VM,
     rows=(
-        Row((L.CLOSED, L.LOST), E.MIGRATE, L.CONNECTING),
+        Row(L.CLOSED, E.MIGRATE, L.CONNECTING),
         Row(L.CONNECTING, E.CONNECTED, L.OPEN),
         Row(L.CONNECTING, E.CONNECTED_ONE_WAY, L.ONE_WAY),
         Row(L.CONNECTING, E.CONNECT_FAILED, L.CLOSED),
-        Row((L.CLOSED, L.LOST), E.INCOMING, L.LISTENING),
+        Row(L.CLOSED, E.INCOMING, L.LISTENING),
         Row(L.LISTENING, E.LISTEN_FAILED, L.CLOSED),
         Row(L.LISTENING, E.PEER_CONNECTED, L.OPEN),
         Row(L.LISTENING, E.PEER_CONNECTED_ONE_WAY, L.ONE_WAY),
+        Row(
+            _CONNECTED,
+            E.LINK_BROKEN,
+            L.LOST,
+            when=_UNNOTICED,
+            then=(Raise(E.PEER_LOST),),
+            cite="migration.c qemu_savevm_wait_unplug: nobody looks at the channel",
+        ),
+        Row(
+            _CONNECTED,
+            E.LINK_BROKEN,
+            L.LOST,
+            when=_END_OF_STREAM,
+            then=(CLOSE,),
+            cite="savevm.c qemu_loadvm_state: what has come decides",
+        ),
         Row(_CONNECTED, E.LINK_BROKEN, L.LOST, then=(Raise(E.PEER_LOST), CLOSE)),
+        Row(L.OPEN, E.LINK_SILENT, L.LOST, when=_UNNOTICED, then=(Raise(E.PEER_LOST),)),
         Row(L.OPEN, E.LINK_SILENT, L.LOST, then=(Raise(E.PEER_LOST), CLOSE)),
         Row(L.LOST, E.PEER_LOST, None),
         Row((L.CONNECTING, *_CONNECTED, L.LOST), E.ABANDON, None, then=(CLOSE,)),
@@ -50,6 +82,11 @@ LINK = MachineSpec(
     ),
 )
 
+#: Capabilities shape a migration from its start: they are fixed while one is under way.
+_FREE = Not(AnyOf(MIGRATING, In(Incoming.ACTIVE)))
+_BUSY = "There's a migration process in progress"
+_BUSY_CITE = "migration.c qmp_migrate_set_capabilities"
+
 RETURN_PATH = MachineSpec(
     name="return_path",
     states=ReturnPath,
@@ -58,11 +95,24 @@ RETURN_PATH = MachineSpec(
     final=frozenset(ReturnPath),
     per=Per.VM,
     rows=(
-        Row(tuple(ReturnPath), E.RETURN_PATH_ON, ReturnPath.ON),
-        Row(tuple(ReturnPath), E.RETURN_PATH_OFF, ReturnPath.OFF),
+        Row(tuple(ReturnPath), E.RETURN_PATH_ON, ReturnPath.ON, when=_FREE),
+        Row(tuple(ReturnPath), E.RETURN_PATH_OFF, ReturnPath.OFF, when=_FREE),
         Row(ReturnPath.OFF, E.RECV_HELLO, ReturnPath.ON, when=Latched(ReturnPath.ON)),
+        Row(ReturnPath.ON, E.RECV_HELLO, ReturnPath.OFF, when=Latched(ReturnPath.OFF)),
     ),
-    ignored=(Ignored(tuple(ReturnPath), E.RECV_HELLO, "as the source has it"),),
+    ignored=(
+        Ignored(tuple(ReturnPath), E.RECV_HELLO, "as the source has it"),
+        Ignored(
+            tuple(ReturnPath),
+            (E.RETURN_PATH_ON, E.RETURN_PATH_OFF),
+            "the stream that comes in goes by what HELLO said",
+            when=In(Incoming.ACTIVE),
+        ),
+    ),
+    refused=(
+        Refused(tuple(ReturnPath), E.RETURN_PATH_ON, _BUSY, cite=_BUSY_CITE),
+        Refused(tuple(ReturnPath), E.RETURN_PATH_OFF, _BUSY, cite=_BUSY_CITE),
+    ),
 )
 
 PAUSE_CAPABILITY = MachineSpec(
@@ -73,8 +123,12 @@ PAUSE_CAPABILITY = MachineSpec(
     final=frozenset(PauseCapability),
     per=Per.VM,
     rows=(
-        Row(tuple(PauseCapability), E.PAUSE_ON, PauseCapability.ON),
-        Row(tuple(PauseCapability), E.PAUSE_OFF, PauseCapability.OFF),
+        Row(tuple(PauseCapability), E.PAUSE_ON, PauseCapability.ON, when=Not(MIGRATING)),
+        Row(tuple(PauseCapability), E.PAUSE_OFF, PauseCapability.OFF, when=Not(MIGRATING)),
+    ),
+    refused=(
+        Refused(tuple(PauseCapability), E.PAUSE_ON, _BUSY, cite=_BUSY_CITE),
+        Refused(tuple(PauseCapability), E.PAUSE_OFF, _BUSY, cite=_BUSY_CITE),
     ),
 )
 
@@ -90,8 +144,10 @@ BLOCKER = MachineSpec(
             Blocker.CLEAR,
             E.BLOCK,
             Blocker.BLOCKED,
+            when=Not(MIGRATING),
             cite="hw/vfio/migration.c vfio_migration_probe",
         ),
         Row(Blocker.BLOCKED, E.UNBLOCK, Blocker.CLEAR, cite="hw/vfio/migration.c"),
     ),
+    refused=(Refused(Blocker.CLEAR, E.BLOCK, "device_add not allowed while migrating"),),
 )

@@ -45,6 +45,8 @@ WAITING = AnyOf(
 
 #: The hand-over is two-phase: the peer can answer and the profile asks it to.
 TWO_PHASE = All(Policy("handover", "two-phase"), In(Link.OPEN))
+#: Nobody waits for a word after END: the end of the stream is no loss.
+ONE_WAY_HANDOVER = AnyOf(Policy("handover", "one-way"), In(Link.ONE_WAY))
 #: The target's verdict comes back although the hand-over is one-way (QEMU's return-path).
 VERDICT = All(Policy("handover", "one-way"), In(Link.OPEN), In(ReturnPath.ON))
 #: Nobody answers: the source ends when its bytes have left.

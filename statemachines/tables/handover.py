@@ -17,6 +17,7 @@ from statemachines.spec import Ignored, MachineSpec, Row
 from statemachines.states import (
     Feature,
     Handover,
+    Incoming,
     Link,
     Lower,
     Migration,
@@ -26,7 +27,7 @@ from statemachines.states import (
     Standby,
     Takeover,
 )
-from statemachines.tables.conditions import TWO_PHASE, UNANSWERED
+from statemachines.tables.conditions import ONE_WAY_HANDOVER, TWO_PHASE, UNANSWERED
 
 H = Handover
 T = Takeover
@@ -85,7 +86,7 @@ HANDOVER = MachineSpec(
             then=(Send(Message.COMMIT),),
         ),
         Row((H.DELIVERED, H.COMMITTED), E.RECV_RUNNING, H.IDLE),
-        Row((H.ACCEPTED, H.DELIVERED), E.RECV_LOAD_FAILED, H.IDLE),
+        Row(_IN_PROGRESS, E.RECV_LOAD_FAILED, H.IDLE),
         Row(H.DELIVERED, E.DIGEST_MISMATCH, None),
         Row(
             _IN_PROGRESS,
@@ -133,6 +134,7 @@ _REPLIES = AnyOf(
 )
 _CAN_REPLY = All(In(Link.OPEN), _REPLIES)
 _GIVES_UP = Raise(E.TARGET_FAILED)
+VERIFY = do(Command.VERIFY, E.VERIFIED, E.LOAD_FAILED)
 _BEFORE_LOADED = (T.GREETED, T.RECEIVING, T.STATE_LOADED)
 
 TAKEOVER = MachineSpec(
@@ -185,7 +187,15 @@ TAKEOVER = MachineSpec(
             T.STATE_LOADED,
             E.RECV_END,
             None,
-            then=(do(Command.VERIFY, E.VERIFIED, E.LOAD_FAILED),),
+            then=(VERIFY,),
+        ),
+        Row(
+            T.STATE_LOADED,
+            E.LINK_BROKEN,
+            None,
+            when=ONE_WAY_HANDOVER,
+            then=(VERIFY,),
+            cite="savevm.c qemu_loadvm_state: an end without END is a failed load",
         ),
         Row(
             T.STATE_LOADED,
@@ -208,7 +218,15 @@ TAKEOVER = MachineSpec(
             when=_CAN_REPLY,
             then=(Send(Message.LOAD_FAILED), _GIVES_UP),
         ),
-        Row((T.IDLE, *_BEFORE_LOADED), E.LOAD_FAILED, T.IDLE, then=(_GIVES_UP,)),
+        Row(_BEFORE_LOADED, E.LOAD_FAILED, T.IDLE, then=(_GIVES_UP,)),
+        Row(
+            T.IDLE,
+            E.LOAD_FAILED,
+            None,
+            when=All(In(Incoming.ACTIVE), TWO_PHASE, Policy("greeting", "asked")),
+            then=(Send(Message.REFUSE), _GIVES_UP),
+        ),
+        Row(T.IDLE, E.LOAD_FAILED, None, when=In(Incoming.ACTIVE), then=(_GIVES_UP,)),
         Row(T.LOADED, E.RECV_COMMIT, T.IDLE, then=(Raise(E.LAUNCH),)),
         Row((*_BEFORE_LOADED, T.LOADED), E.RECV_ABORT, T.IDLE, then=(_GIVES_UP,)),
         Row(_BEFORE_LOADED, E.PEER_LOST, T.IDLE, then=(_GIVES_UP,)),
@@ -227,19 +245,15 @@ TAKEOVER = MachineSpec(
         ),
     ),
     ignored=(
+        Ignored(tuple(T), E.LINK_BROKEN, "the link's loss is told as such"),
         Ignored(T.IDLE, E.PEER_LOST, "the incoming migration decides"),
-        Ignored(T.IN_DOUBT, E.PEER_LOST, "it is lost already"),
         Ignored(T.IDLE, E.LAUNCHED, "nobody waits for the answer"),
         Ignored(T.IDLE, (E.KEEP_HERE, E.KEEP_THERE), "the target is not in doubt"),
         Ignored(
             T.IDLE,
-            (E.HELLO_GOOD, E.HELLO_BAD, E.VERIFIED),
+            (E.HELLO_GOOD, E.HELLO_BAD, E.VERIFIED, E.LOAD_FAILED),
             "the incoming migration was given up meanwhile",
         ),
-        Ignored(
-            T.IDLE,
-            (E.RECV_STATE, E.RECV_BAD_STATE, E.RECV_END, E.RECV_COMMIT, E.RECV_ABORT),
-            "the incoming migration was given up",
-        ),
+        Ignored(T.IDLE, E.RECV_ABORT, "one-way, the VM is here already"),
     ),
 )

@@ -38,7 +38,7 @@ _SETTING_UP = (
         when=All(
             Not(In(RunState.INMIGRATE, RunState.POSTMIGRATE)),
             In(Blocker.CLEAR),
-            In(Link.CLOSED, Link.LOST),
+            In(Link.CLOSED),
         ),
         then=(
             EMIT,
@@ -123,13 +123,16 @@ _WAITING = (
     ),
 )
 
+#: The guest is stopped for this migration, not for one that was given up meanwhile.
+_STOPPED = In(RunState.FINISH_MIGRATE)
+
 _SWITCHING_OVER = (
     Row(M.ACTIVE, E.CONVERGED, None, cite="migration.c migration_completion"),
     Row(
         M.ACTIVE,
         E.GUEST_STOPPED,
         M.PRE_SWITCHOVER,
-        when=In(PauseCapability.ON),
+        when=All(_STOPPED, In(PauseCapability.ON)),
         then=(EMIT,),
         cite="migration.c migration_maybe_pause",
     ),
@@ -137,11 +140,11 @@ _SWITCHING_OVER = (
         M.ACTIVE,
         E.GUEST_STOPPED,
         M.DEVICE,
-        when=Policy("device_status", "always"),
+        when=All(_STOPPED, Policy("device_status", "always")),
         then=(EMIT, Raise(E.DELIVER)),
         cite="QEMU 10: device before every completion",
     ),
-    Row(M.ACTIVE, E.GUEST_STOPPED, None, then=(Raise(E.DELIVER),)),
+    Row(M.ACTIVE, E.GUEST_STOPPED, None, when=_STOPPED, then=(Raise(E.DELIVER),)),
     Row(
         M.PRE_SWITCHOVER,
         E.CONTINUE,
@@ -249,12 +252,19 @@ _CANCELLING = (
         then=(EMIT, Raise(E.ROLLBACK)),
         cite="migration.c migrate_fd_cleanup",
     ),
-    Row(M.CANCELLING, E.POLL, M.CANCELLED, when=Not(WAITING), then=(EMIT, Raise(E.ROLLBACK))),
+    Row(
+        M.CANCELLING,
+        E.POLL,
+        M.CANCELLED,
+        when=All(In(Link.CLOSED), Not(WAITING)),
+        then=(EMIT, Raise(E.ROLLBACK)),
+    ),
     Row(M.CANCELLING, E.POLL, None, then=(POLL,)),
     Row(
         M.CANCELLING,
         E.CANCEL_WAIT_OVER,
         M.CANCELLED,
+        when=In(Link.CLOSED),
         then=(do(Command.WARN_PARTIALLY_UNPLUGGED), EMIT, Raise(E.ROLLBACK)),
         cite="migration.c qemu_savevm_wait_unplug: 'partially unplugged device on failure'",
     ),
@@ -295,11 +305,7 @@ MIGRATION = MachineSpec(
             "the wait has ended",
         ),
         Ignored(tuple(M), E.UNPLUG_DEADLINE, "the wait has ended"),
-        Ignored(
-            tuple(s for s in M if s is not M.CANCELLING),
-            E.CANCEL_WAIT_OVER,
-            "the cancel has ended",
-        ),
+        Ignored(tuple(M), E.CANCEL_WAIT_OVER, "it was asked for by a cancel that has ended"),
         Ignored(tuple(M), E.UNPLUG_REFUSED, "the migration goes on with the primary attached"),
         Ignored(
             tuple(s for s in M if s is not M.CANCELLING),
@@ -317,15 +323,9 @@ MIGRATION = MachineSpec(
             "the migration has ended or the verdict is the target's",
         ),
         Ignored(_ENDED, (E.SETUP_DONE, E.CONVERGED), "the migration has ended"),
-        Ignored(
-            (M.CANCELLING, M.CANCELLED, M.FAILED),
-            (E.START_SETUP, E.UNPLUG_PRIMARIES),
-            "the migration has ended",
-        ),
-        Ignored(_ENDED, (E.GUEST_STOPPED, E.DELIVER), "the migration has ended"),
+        Ignored(tuple(M), E.GUEST_STOPPED, "it was stopped for a migration that was given up"),
         Ignored(_ENDED, (E.FLUSHED, E.FINAL_SENT), "the migration has ended"),
         Ignored((M.ACTIVE, M.DEVICE), E.FINAL_SENT, "the hand-over's step"),
-        Ignored((M.ACTIVE, M.DEVICE), E.FLUSHED, "the target's verdict is awaited"),
         Ignored(M.DEVICE, E.RECV_LOADED, "the hand-over's step"),
         Ignored(
             _ENDED,
@@ -366,10 +366,16 @@ MIGRATION = MachineSpec(
             cite="hw/vfio/migration.c vfio_migration_probe; migration.c migration_is_blocked",
         ),
         Refused(
-            (M.ACTIVE, M.DEVICE),
+            IDLE_STATUSES,
+            E.MIGRATE,
+            "There's a migration process in progress",
+            when=Not(In(Link.CLOSED)),
+            cite="migration.c migrate_prepare; here: the channel of the one before is being shut",
+        ),
+        Refused(
+            RUNNING_STATUSES,
             E.CANCEL,
             "The VM has been handed to the target: it can no longer be cancelled",
-            when=GIVEN_AWAY,
         ),
         Refused(
             tuple(s for s in M if s is not M.PRE_SWITCHOVER),

@@ -55,6 +55,7 @@ NET_FAILOVER = MachineSpec(
             cite="drivers/net/net_failover.c net_failover_slave_unregister",
         ),
         Row(_ENSLAVED_STATES, E.GUEST_EJECTS, N.STANDBY, when=_MINE, cite="surprise removal"),
+        Row(_ENSLAVED_STATES, E.GUEST_POWERS_OFF, N.STANDBY, when=_MINE, cite="pciehp_ctrl.c"),
         Row(
             (N.STANDBY, *_ENSLAVED_STATES),
             E.DRIVER_RESET,
@@ -69,7 +70,11 @@ NET_FAILOVER = MachineSpec(
     ),
     ignored=(
         Ignored(tuple(N), E.GUEST_DRIVER_OK, "a plain virtio-net driver, or bound already"),
-        Ignored(tuple(N), E.GUEST_EJECTS, "it was not enslaved, or released before"),
+        Ignored(
+            tuple(N),
+            (E.GUEST_EJECTS, E.GUEST_POWERS_OFF),
+            "it was not enslaved, or released before",
+        ),
         Ignored(N.ABSENT, (E.DRIVER_RESET, E.SYSTEM_RESET, E.RECV_STATE), "no failover device"),
     ),
     refused=(
@@ -96,6 +101,7 @@ LOWER = MachineSpec(
         ),
         Row(Lower.IN, E.GUEST_RELEASES, Lower.OUT),
         Row(Lower.IN, E.GUEST_EJECTS, Lower.OUT),
+        Row(Lower.IN, E.GUEST_POWERS_OFF, Lower.OUT, cite="pciehp_ctrl.c remove_board"),
         Row(Lower.IN, E.DRIVER_RESET, Lower.OUT),
         Row(Lower.IN, E.SYSTEM_RESET, Lower.OUT),
         Row(Lower.OUT, E.RECV_STATE, Lower.IN, when=Latched(Lower.IN)),
@@ -103,7 +109,7 @@ LOWER = MachineSpec(
     ignored=(
         Ignored(
             Lower.OUT,
-            (E.GUEST_EJECTS, E.DRIVER_RESET, E.SYSTEM_RESET, E.RECV_STATE),
+            (E.GUEST_EJECTS, E.GUEST_POWERS_OFF, E.DRIVER_RESET, E.SYSTEM_RESET, E.RECV_STATE),
             "not enslaved",
         ),
     ),

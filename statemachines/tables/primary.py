@@ -50,7 +50,13 @@ _CONFIGURING = (
         cite="softmmu/qdev-monitor.c qdev_device_add_from_qdict",
     ),
     Row(P.ABSENT, E.DEVICE_ADD_MISPLACED, None, when=Not(ANOTHER_IS_ATTACHED)),
-    Row(P.ABSENT, E.ADOPT, P.PLUGGED, cite="a device plugged before its standby stays visible"),
+    Row(
+        P.ABSENT,
+        E.ADOPT,
+        P.PLUGGED,
+        when=Not(MIGRATING),
+        cite="a device plugged before its standby stays visible",
+    ),
 )
 
 _NEGOTIATING = (
@@ -223,6 +229,13 @@ PRIMARY = MachineSpec(
         Refused(
             (P.PLUGGED, P.UNPLUG_PENDING, P.UNPLUGGED), E.DEVICE_ADD, "Duplicate device ID '%s'"
         ),
+        Refused(
+            (P.PLUGGED, P.UNPLUG_PENDING, P.UNPLUGGED),
+            E.DEVICE_ADD_MISPLACED,
+            "Bus '%s' does not support hotplugging",
+            cite="softmmu/qdev-monitor.c qdev_device_add_from_qdict: the bus before the id",
+        ),
+        Refused(P.ABSENT, E.ADOPT, "device_add not allowed while migrating"),
         Refused((P.ABSENT, P.HIDDEN), E.DEVICE_DEL, "Device '%s' not found"),
         Refused(
             P.PLUGGED,

@@ -73,7 +73,6 @@ PENDING = MachineSpec(
             Pending.CLEAR,
             when=All(_WITHDRAWS, Not(In(Request.USER))),
         ),
-        Row(Pending.SET, E.PLUG_FAILED, Pending.CLEAR),
     ),
     ignored=(
         Ignored(tuple(Pending), (E.UNPLUG_PRIMARIES, E.DEVICE_DEL), "set already, or no request"),
@@ -82,7 +81,7 @@ PENDING = MachineSpec(
             (E.SYSTEM_RESET, E.ROLLBACK),
             "clear already, or stays set (QEMU never clears it at a re-plug)",
         ),
-        Ignored(Pending.CLEAR, (E.GUEST_EJECTS, E.PLUG_FAILED), "clear already"),
+        Ignored(Pending.CLEAR, E.GUEST_EJECTS, "clear already"),
     ),
 )
 

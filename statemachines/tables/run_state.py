@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from statemachines.effects import Command, Raise, do
 from statemachines.events import E
-from statemachines.guards import In, Latched, Per, Policy
+from statemachines.guards import All, In, Latched, Per, Policy
 from statemachines.spec import Ignored, MachineSpec, Refused, Row
-from statemachines.states import Handover, Resume, RunState, Takeover
+from statemachines.states import Handover, Migration, Resume, RunState, Takeover
 
 R = RunState
 RUN = (do(Command.RUN_GUEST), do(Command.EMIT_RESUME))
 QUIESCE = do(Command.QUIESCE_GUEST, E.GUEST_STOPPED)
 _STOPPED_EARLIER = (R.PRELAUNCH, R.PAUSED)
+#: The migration still is where it stops the guest.
+_SWITCHES_OVER = In(Migration.ACTIVE)
 _NOT_IN_DOUBT = "The VM is not in doubt: there is nothing to resolve"
 
 RUN_STATE = MachineSpec(
@@ -57,10 +59,17 @@ RUN_STATE = MachineSpec(
             R.RUNNING,
             E.CONVERGED,
             R.FINISH_MIGRATE,
+            when=_SWITCHES_OVER,
             then=(do(Command.EMIT_STOP), QUIESCE),
             cite="migration.c migration_completion: vm_stop_force_state",
         ),
-        Row(_STOPPED_EARLIER, E.CONVERGED, R.FINISH_MIGRATE, then=(QUIESCE,)),
+        Row(
+            _STOPPED_EARLIER,
+            E.CONVERGED,
+            R.FINISH_MIGRATE,
+            when=_SWITCHES_OVER,
+            then=(QUIESCE,),
+        ),
         Row(
             (R.FINISH_MIGRATE, R.POSTMIGRATE),
             E.RESUME_SOURCE,
@@ -97,7 +106,7 @@ RUN_STATE = MachineSpec(
         Ignored((*_STOPPED_EARLIER, R.FINISH_MIGRATE, R.POSTMIGRATE), E.STOP, "it is stopped"),
         Ignored(R.RUNNING, E.CONT, "it runs"),
         Ignored((R.RUNNING, R.PAUSED, R.PRELAUNCH), E.RESUME_SOURCE, "it was not stopped for it"),
-        Ignored((R.POSTMIGRATE, R.FINISH_MIGRATE), E.CONVERGED, "it was stopped for it already"),
+        Ignored(tuple(R), E.CONVERGED, "the migration was given up meanwhile"),
         Ignored(R.POSTMIGRATE, E.MIGRATED, "it has left already"),
     ),
     refused=(
@@ -134,8 +143,13 @@ RESUME = MachineSpec(
         Row(Resume.RUN, E.BOOT_INCOMING_HELD, Resume.HOLD),
         Row(Resume.RUN, E.STOP, Resume.HOLD, when=In(R.INMIGRATE)),
         Row(Resume.HOLD, E.CONT, Resume.RUN, when=In(R.INMIGRATE)),
-        Row(Resume.RUN, E.CONVERGED, Resume.HOLD, when=In(*_STOPPED_EARLIER)),
-        Row(Resume.HOLD, E.CONVERGED, Resume.RUN, when=In(R.RUNNING)),
+        Row(
+            Resume.RUN,
+            E.CONVERGED,
+            Resume.HOLD,
+            when=All(_SWITCHES_OVER, In(*_STOPPED_EARLIER)),
+        ),
+        Row(Resume.HOLD, E.CONVERGED, Resume.RUN, when=All(_SWITCHES_OVER, In(R.RUNNING))),
         Row(
             Resume.RUN,
             E.RECV_STATE,

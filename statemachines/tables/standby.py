@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from statemachines.effects import Command, Raise, do
 from statemachines.events import E
-from statemachines.guards import In, Latched, Mine, Per
+from statemachines.guards import AnyOf, In, Latched, Mine, Per
 from statemachines.spec import Ignored, MachineSpec, Row
-from statemachines.states import Feature, Hidden, Standby
+from statemachines.states import Feature, Hidden, Partial, Standby
 from statemachines.tables.conditions import REQUEST_REACHES
 
 S = Standby
@@ -125,13 +125,13 @@ HIDDEN = MachineSpec(
             Hidden.HIDDEN,
             E.ROLLBACK,
             Hidden.SHOWN,
-            when=In(Feature.ACKED),
-            cite="failover_replug_primary",
+            when=AnyOf(In(Feature.ACKED), Mine(In(Partial.PARTIAL))),
+            cite="failover_replug_primary: whatever the guest has acknowledged by now",
         ),
     ),
     ignored=(
         Ignored(Hidden.SHOWN, (E.NEGOTIATED, E.ROLLBACK), "shown already"),
         Ignored(tuple(Hidden), E.UNPLUG_PRIMARIES, "no primary was asked to leave"),
-        Ignored(Hidden.HIDDEN, E.ROLLBACK, "the guest has not acknowledged STANDBY"),
+        Ignored(Hidden.HIDDEN, E.ROLLBACK, "nothing of it comes back"),
     ),
 )
