@@ -13,7 +13,7 @@ from engine import texts
 from engine.hotplug import Hotplug
 from engine.vm import Handler, Vm
 from statemachines.effects import Command
-from statemachines.states import Incoming, Primary
+from statemachines.states import Incoming, Primary, Takeover
 
 
 class Announcements:
@@ -31,9 +31,7 @@ class Announcements:
             Command.EMIT_RESET: lambda: vm.emit(
                 "RESET", {"guest": False, "reason": "host-qmp-system-reset"}
             ),
-            Command.EMIT_IN_DOUBT: lambda: vm.emit(
-                "X_REPLUG_IN_DOUBT", {"reason": texts.PEER_LOST}
-            ),
+            Command.EMIT_IN_DOUBT: self._in_doubt,
             Command.WARN_PARTIALLY_UNPLUGGED: lambda: vm.world.warn(texts.PARTIALLY_UNPLUGGED),
         }
         for command, handler in simple.items():
@@ -53,6 +51,11 @@ class Announcements:
         always = self._vm.profile.incoming_setup_always and status is Incoming.SETUP
         if self._vm.events_enabled or always:
             self._vm.emit("MIGRATION", {"status": status.value})
+
+    def _in_doubt(self) -> None:
+        is_target = self._vm.state(Takeover) is Takeover.IN_DOUBT
+        reason = texts.SOURCE_LOST if is_target else texts.PEER_LOST
+        self._vm.emit("X_REPLUG_IN_DOUBT", {"reason": reason})
 
     def _unplug_primary(self, index: int | None) -> None:
         self._vm.emit("UNPLUG_PRIMARY", {"device-id": self._primary(index)})

@@ -28,7 +28,7 @@ from engine.messages import Message as StreamMessage
 from engine.vm import Vm
 from statemachines.effects import Message
 from statemachines.events import E
-from statemachines.runtime import Happening
+from statemachines.runtime import Happening, StateError
 
 #: The longest reason put into a message, in characters.
 REASON_CHARACTERS_MAX = 2000
@@ -74,21 +74,24 @@ class Source:
         vm = self._vm
         match message:
             case Accept():
-                vm.fire(E.RECV_ACCEPT)
+                self._take(E.RECV_ACCEPT, message)
             case Refuse(reason=reason):
+                self._check(E.RECV_REFUSE, message)
                 vm.error_description = texts.TARGET_REFUSED % reason
                 vm.fire(E.RECV_REFUSE)
             case LoadFailed(reason=reason):
+                self._check(E.RECV_LOAD_FAILED, message)
                 if vm.profile.name == "native":
                     vm.error_description = texts.TARGET_FAILED % reason
                 vm.fire(E.RECV_LOAD_FAILED)
             case Loaded(digest=digest):
+                self._check(E.RECV_LOADED, message)
                 if digest is not None and self.compare is not None:
                     self.compare(bytes(digest))
                 else:
                     vm.fire(E.RECV_LOADED)
             case Running():
-                vm.fire(E.RECV_RUNNING)
+                self._take(E.RECV_RUNNING, message)
             case Heartbeat():
                 pass
             case _:
@@ -97,3 +100,17 @@ class Source:
                     came=type(message).__name__,
                     remedy="the peer is no target; check the URI",
                 )
+
+    def _take(self, event: E, message: StreamMessage) -> None:
+        self._check(event, message)
+        self._vm.fire(event)
+
+    def _check(self, event: E, message: StreamMessage) -> None:
+        try:
+            self._vm.runtime.check(event)
+        except StateError as error:
+            raise UnexpectedMessage(
+                expected="an answer to what this source has said",
+                came=type(message).__name__,
+                remedy="the target is of another version, or the stream is damaged",
+            ) from error

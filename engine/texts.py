@@ -26,7 +26,13 @@ PRIMARY_DROPPED = "warning: device_add not allowed while migrating"
 PLUG_FAILED = "warning: %s"
 #: Ours.
 PEER_LOST = "The target is gone"
+NO_ANSWER = (
+    "The target is gone: it went without an answer to HELLO; its stderr says why "
+    "(both need the same -profile)"
+)
 PEER_SILENT = "Nothing was heard from the target for %d ms"
+SOURCE_LOST = "The source is gone"
+SOURCE_SILENT = "Nothing was heard from the source for %d ms"
 UNPLUG_TIMED_OUT = (
     "The guest did not release %s within %d ms: the migration was rolled back; look at the guest's "
     "hotplug driver, or raise x-unplug-timeout-ms"

@@ -72,6 +72,8 @@ class Vm:
         self.outgoing_uri: Uri | None = None
         #: Where a stream is expected from; None before -incoming or migrate-incoming names it.
         self.incoming_uri: Uri | None = None
+        #: Why the last attempt to listen for a stream failed; None where it did not.
+        self.listen_error: str | None = None
         self._handlers: dict[Command, Handler] = {}
         self._sender: Sender | None = None
         self._pending: deque[_Pending] = deque()

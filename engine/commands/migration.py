@@ -114,6 +114,8 @@ class MigrationCommands:
             raise
         vm.incoming_uri = uri
         vm.ask(E.INCOMING)
+        if vm.listen_error is not None:
+            raise generic_error(vm.listen_error)
         return {}
 
     def _parse(self, text: str, *, incoming: bool) -> Uri:

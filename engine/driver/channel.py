@@ -85,6 +85,10 @@ class Channel(ABC):
         For a socket and for a pipe there is nothing to wait for. TransportError otherwise.
         """
 
+    def end_writing(self) -> None:
+        """Say that nothing more will be written, where reading goes on; nothing to do elsewhere."""
+        return
+
     @abstractmethod
     def shutdown(self) -> None:
         """End both directions at once: a `read` in progress returns b"", a `write` fails."""

@@ -52,6 +52,11 @@ class FileChannel(Channel):
         fd = await asyncio.to_thread(_open, path, offset_bytes, writing=writing)
         return cls(fd, writing=writing)
 
+    @classmethod
+    def open_now(cls, path: str, offset_bytes: int, *, writing: bool) -> FileChannel:
+        """The same without a thread, for who has nothing else to do meanwhile."""
+        return cls(_open(path, offset_bytes, writing=writing), writing=writing)
+
     async def read(self, max_bytes: int) -> bytes:
         if self._writing:
             await asyncio.wait([self._stopped])

@@ -152,6 +152,10 @@ class SocketChannel(StreamChannel):
     def _send(self, buffers: list[memoryview]) -> int:
         return self._socket.sendmsg(buffers)
 
+    def end_writing(self) -> None:
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+
     def shutdown(self) -> None:
         if not self._stopped:
             # Refused when the peer was faster: then there is nothing left to shut down.

@@ -20,7 +20,8 @@ from engine.shapes import BytesLike, size_bytes
 WINDOW_BYTES = 8 << 20
 #: Bytes read at a time.
 READ_BYTES = 1 << 20
-#: How long a closed connection may take to write what was queued, such as ABORT.
+#: How long a closed connection may take to write what was queued, such as ABORT, and a broken one
+#: to read what the peer said last.
 LINGER_SECONDS = 1.0
 
 
@@ -38,7 +39,8 @@ class Connection:
         """Start on an open channel.
 
         `hears` is the direction read; `on_lost` is called once, with the error or None at an end
-        of file, unless `close` came first.
+        of file, unless `close` came first. After a StreamError nothing more is read, and what is
+        sent until `close` still leaves: the peer can be told what was wrong.
         """
         self._channel = channel
         self._encoder = StreamEncoder()
@@ -51,7 +53,13 @@ class Connection:
         self._moved = asyncio.Event()
         self._closed = False
         self._reading = True
-        self._enqueue([self._encoder.header()])
+        self._told = False
+        self._broken: TransportError | None = None
+        self._may_read = asyncio.Event()
+        self._may_read.set()
+        # A stream that only comes in is never written to, not even a header.
+        if channel.reply_path or hears == "from_target":
+            self._enqueue([self._encoder.header()])
         self._writer = asyncio.create_task(self._write(), name="migration writer")
         self._reader = asyncio.create_task(self._read(), name="migration reader")
 
@@ -94,6 +102,14 @@ class Connection:
         if asyncio.current_task() is not self._reader:
             self._reader.cancel()
 
+    def pause_reading(self) -> None:
+        """Take nothing more from the peer, nor notice its end, until `resume_reading`."""
+        self._may_read.clear()
+
+    def resume_reading(self) -> None:
+        """Go on where `pause_reading` stopped."""
+        self._may_read.set()
+
     def close(self) -> None:
         """End it: what is queued may still leave, nothing more comes in."""
         if self._closed:
@@ -119,11 +135,16 @@ class Connection:
         if not self._closed:
             self._closed = True
             self._moved.set()
-            self._reading = False
-            self._on_lost(error)
+            self._tell(error)
             self._writer.cancel()
             self._channel.shutdown()
             self._channel.close()
+
+    def _tell(self, error: Exception | None) -> None:
+        self._reading = False
+        if not self._told:
+            self._told = True
+            self._on_lost(error)
 
     async def _write(self) -> None:
         try:
@@ -134,29 +155,44 @@ class Connection:
                     self._queued_bytes -= sum(size_bytes(buffer) for buffer in buffers)
                     self._moved.set()
                 if self._closed:
+                    await self._linger()
                     return
                 self._wake.clear()
                 await self._wake.wait()
         except TransportError as error:
+            # The peer's last answer may say why it took no more: it is heard first.
+            self._broken = error
+            await asyncio.wait([self._reader], timeout=LINGER_SECONDS)
             self._lose(error)
+
+    async def _linger(self) -> None:
+        """Take what still comes: a socket closed over unread data takes its last answer back."""
+        await asyncio.wait([self._reader])
+        if self._channel.reply_path:
+            self._channel.end_writing()
+            while await self._channel.read(READ_BYTES):
+                pass
 
     async def _read(self) -> None:
         try:
             while self._reading:
+                await self._may_read.wait()
                 data = await self._channel.read(READ_BYTES)
                 if not data:
                     self._end_of_file()
                     return
                 self._decoder.feed(data)
-                self._take_messages()
-        except (TransportError, StreamError) as error:
+                await self._take_messages()
+        except TransportError as error:
+            self._lose(error)
+        except StreamError as error:
+            self._tell(error)
             self._lose(error)
 
-    def _take_messages(self) -> None:
-        while (item := self._decoder.next()) is not None:
+    async def _take_messages(self) -> None:
+        while self._reading and (item := self._decoder.next()) is not None:
             self._on_message(item[1])
-            if not self._reading:
-                return
+            await self._may_read.wait()
 
     def _end_of_file(self) -> None:
         try:
@@ -165,4 +201,4 @@ class Connection:
         except StreamError as error:
             self._lose(error)
         else:
-            self._lose(None)
+            self._lose(self._broken)

@@ -1,8 +1,8 @@
 """The target's stream, live: listen, take one source, verify, answer.
 
 Rules kept here: each command of the tables is one method, and answers with one of the events its
-row lists. What a message means is `engine.target`'s. Once nothing more is expected, nothing more
-is read: the end of a one-way stream is no loss.
+row lists. What a message means is `engine.target`'s. The end of a one-way stream is heard only
+when its END is dealt with: it is no loss.
 """
 
 from __future__ import annotations
@@ -39,8 +39,10 @@ class IncomingStream:
         self._resolve_fd = resolve_fd
         self._listener: Listener | None = None
         self._connection: Connection | None = None
+        self._last: Connection | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._heard_ms = 0.0
+        #: When something last came from the source.
+        self.heard_ms = 0.0
         #: Where it listens, as QMP SocketAddress.
         self.addresses: list[SocketAddress] = []
 
@@ -49,60 +51,70 @@ class IncomingStream:
         """The connection in use."""
         return self._connection
 
-    @property
-    def heard_ms(self) -> float:
-        """When something last came from the source."""
-        return self._heard_ms
-
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def listen(self) -> None:
-        """LISTEN: answers PEER_CONNECTED, PEER_CONNECTED_ONE_WAY or LISTEN_FAILED."""
-        self._spawn(self._listen())
+        """LISTEN: answers PEER_CONNECTED, PEER_CONNECTED_ONE_WAY or LISTEN_FAILED.
 
-    async def _listen(self) -> None:
+        A failure is answered before this returns, so that whoever asked for it can be told.
+        """
         vm = self._vm
         assert vm.incoming_uri is not None
+        vm.listen_error = None
         try:
-            self._listener = await listen(vm.incoming_uri, self._resolve_fd)
-            self.addresses = list(self._listener.addresses)
-            vm.world.settled()
-            channel = await self._listener.accept()
-        except (TransportError, QmpError, OSError) as error:
-            self._target.reason = str(error)
-            vm.world.warn(str(error))
+            self._listener = listen(vm.incoming_uri, self._resolve_fd)
+        except (TransportError, OSError, QmpError) as error:
+            vm.listen_error = str(error)
             vm.fire(E.LISTEN_FAILED)
             return
-        self._listener.close()
+        self.addresses = list(self._listener.addresses)
+        self._spawn(self._await_source(self._listener))
+
+    async def _await_source(self, listener: Listener) -> None:
+        try:
+            channel = await listener.accept()
+        except (TransportError, OSError) as error:
+            self._vm.world.warn(str(error))
+            self._vm.fire(E.LISTEN_FAILED)
+            return
+        listener.close()
         self._accept(channel)
 
     def _accept(self, channel: Channel) -> None:
-        self._heard_ms = self._vm.world.now_ms()
+        self.heard_ms = self._vm.world.now_ms()
         self._vm.fire(E.PEER_CONNECTED if channel.reply_path else E.PEER_CONNECTED_ONE_WAY)
         self._connection = Connection(
             channel, hears="from_source", on_message=self._heard, on_lost=self._lost
         )
 
     def _heard(self, message: Message) -> None:
-        self._heard_ms = self._vm.world.now_ms()
+        self.heard_ms = self._vm.world.now_ms()
         if isinstance(message, End) and not self._two_phase() and self._connection is not None:
-            self._connection.stop_reading()
+            # What comes next is the end of the stream: no news until this END is dealt with.
+            self._connection.pause_reading()
         try:
             self._target.receive(message)
         except StreamError as error:
             self._fail(error)
+        if self._vm.state(Takeover) is not Takeover.STATE_LOADED:
+            self._go_on_reading()
+
+    def _go_on_reading(self) -> None:
+        if self._connection is not None:
+            self._connection.resume_reading()
 
     def _two_phase(self) -> bool:
         return TWO_PHASE.holds(self._vm.runtime, VM_SCOPE)
 
     def _lost(self, error: Exception | None) -> None:
-        self._connection = None
         if isinstance(error, StreamError):
             self._fail(error)
-            return
+            if self._connection is None:
+                return
+        self._connection = None
         if not self._target.reason:
             self._target.reason = texts.STREAM_CUT
         self._vm.fire(E.LINK_BROKEN)
@@ -135,6 +147,7 @@ class IncomingStream:
             return
         self._target.loaded_digest = ours
         self._vm.fire(E.VERIFIED)
+        self._go_on_reading()
 
     def send(self, message: Message) -> None:
         """Put a message of the tables on the stream."""
@@ -149,9 +162,10 @@ class IncomingStream:
             self._listener.close()
         if self._connection is not None:
             self._connection.close()
+            self._last = self._connection
             self._connection = None
 
     async def finished(self) -> None:
-        """Wait until a last answer has left."""
-        if self._connection is not None:
-            await self._connection.finished()
+        """Wait until a last answer has left, for no longer than a connection lingers."""
+        if self._last is not None:
+            await self._last.finished()

@@ -69,6 +69,8 @@ class LiveVm:
         self._exit_with = exit_with
         self._timers_by_event: dict[E, Timer] = {}
         self._tick: Timer | None = None
+        self._beat: Timer | None = None
+        self._beat_ms = self._clock.now_ms()
         self._is_ticking = False
         self._resumed_ms: float | None = None
         self._first_frames: dict[Path, float] = {}
@@ -259,17 +261,29 @@ class LiveVm:
 
     def _heartbeat(self) -> None:
         interval_ms = self.vm.profile.timings.heartbeat_interval_ms
-        self._clock.call_later(interval_ms, self._heartbeat)
+        now_ms = self.now_ms()
+        was_stopped = now_ms - self._beat_ms > 2 * interval_ms
+        self._beat_ms = now_ms
+        self._beat = self._clock.call_later(interval_ms, self._heartbeat)
         if self.vm.state(Link) is not Link.OPEN or self.vm.profile.name != "native":
             return
         stream = self.outgoing if self.outgoing.connection else self.incoming
-        now_ms = self.now_ms()
-        if now_ms - stream.heard_ms > self.vm.parameters.heartbeat_ms:
-            if self.vm.error_description is None and stream is self.outgoing:
-                self.vm.error_description = texts.PEER_SILENT % self.vm.parameters.heartbeat_ms
+        if was_stopped:
+            # This process did not run: what came meanwhile has not been read yet.
+            stream.heard_ms = now_ms
+        # A limit below the peer's interval would take every peer for lost.
+        limit_ms = max(self.vm.parameters.heartbeat_ms, 2 * interval_ms)
+        if now_ms - stream.heard_ms > limit_ms:
+            self._note_silence(limit_ms, is_source=stream is self.outgoing)
             self.vm.fire(E.LINK_SILENT)
         else:
             stream.send(Heartbeat(int(now_ms)))
+
+    def _note_silence(self, limit_ms: float, *, is_source: bool) -> None:
+        if not is_source:
+            self.target.reason = self.target.reason or texts.SOURCE_SILENT % limit_ms
+        elif self.vm.error_description is None:
+            self.vm.error_description = texts.PEER_SILENT % limit_ms
 
     # -- the end
 
@@ -281,7 +295,11 @@ class LiveVm:
         self._exit_with(1)
 
     def close(self) -> None:
-        """Let go of sockets and memory."""
+        """Let go of sockets and memory; nothing happens by itself afterwards."""
+        self._journal = None
+        for timer in (*self._timers_by_event.values(), self._beat):
+            if timer is not None:
+                timer.cancel()
         if self.vm.run_state is RunState.RUNNING:
             self.vm.guest.stop(self.now_ms())
         self.network.close()

@@ -106,12 +106,20 @@ class VmProcess:
             self.live.close()
             await self._monitors.close(FLUSH_MS)
             self._files.close()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                # Its end is decided: a signal that comes now must not change the status.
+                loop.remove_signal_handler(number)
+                signal.signal(number, signal.SIG_IGN)
 
     def _start_incoming(self) -> None:
         incoming = self._command_line.configuration.incoming
         if incoming is not None and incoming != "defer":
             self.live.vm.incoming_uri = parse_uri(incoming, incoming=True)
             self.live.vm.fire(E.INCOMING)
+            if self.live.vm.listen_error is not None:
+                # migrate-incoming may be tried again; a command line cannot be.
+                self.live.warn(f"-incoming {incoming}: {self.live.vm.listen_error}")
+                self.exit_with(1)
 
     def _terminated(self) -> None:
         self.live.vm.emit("SHUTDOWN", {"guest": False, "reason": "host-signal"})

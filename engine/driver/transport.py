@@ -57,14 +57,16 @@ async def connect(uri: Uri, resolve_fd: ResolveFd) -> Channel:
             assert_never(uri)
 
 
-async def listen(uri: Uri, resolve_fd: ResolveFd) -> Listener:
+def listen(uri: Uri, resolve_fd: ResolveFd) -> Listener:
     """Open the incoming end of a migration stream; TransportError with QEMU's text on failure.
 
-    A command is started, and a file opened, at once; only sockets have to be waited for.
+    When it returns, a source can connect: whoever asked for it may say so at once. A command is
+    started, and a file opened; only a source has to be waited for. No guest runs meanwhile, so a
+    name may be looked up without a thread.
     """
     match uri:
         case TcpUri():
-            return await _listen_tcp(uri)
+            return _listen_tcp(uri)
         case UnixUri():
             bound = UnixListener(uri.path)
             return SocketListener([bound.socket], bound.close)
@@ -74,7 +76,7 @@ async def listen(uri: Uri, resolve_fd: ResolveFd) -> Listener:
             taken = _take_fd(resolve_fd(uri.name), uri.name, writing=False)
             return OneChannel(taken) if isinstance(taken, Channel) else SocketListener([taken])
         case FileUri():
-            return OneChannel(await FileChannel.open(uri.path, uri.offset_bytes, writing=False))
+            return OneChannel(FileChannel.open_now(uri.path, uri.offset_bytes, writing=False))
         case _:
             assert_never(uri)
 
@@ -175,7 +177,7 @@ class SocketListener(Listener):
 async def _connect_tcp(uri: TcpUri) -> SocketChannel:
     loop = asyncio.get_running_loop()
     error: OSError | None = None
-    for family, kind, protocol, _, address in await _resolve(uri, passive=False):
+    for family, kind, protocol, _, address in await _resolve(uri):
         try:
             connecting = socket.socket(family, kind, protocol)
         except OSError as unsupported:
@@ -210,11 +212,11 @@ def _connect_unix(uri: UnixUri) -> SocketChannel:
     return SocketChannel(connecting)
 
 
-async def _listen_tcp(uri: TcpUri) -> SocketListener:
+def _listen_tcp(uri: TcpUri) -> SocketListener:
     listening: list[socket.socket] = []
     error: TransportError | None = None
     port = uri.port
-    for family, kind, protocol, _, address in await _resolve(uri, passive=True):
+    for family, kind, protocol, _, address in _addresses(uri):
         try:
             listener = socket.socket(family, kind, protocol)
         except OSError as unsupported:
@@ -258,20 +260,28 @@ def _take_fd(fd: int, name: str, *, writing: bool) -> Channel | socket.socket:
     return SocketChannel(taken)
 
 
-async def _resolve(uri: TcpUri, *, passive: bool) -> list[Any]:
+async def _resolve(uri: TcpUri) -> list[Any]:
     # `Any`: the address is a pair for IPv4 and a quadruple for IPv6, as the socket module says.
+    loop = asyncio.get_running_loop()
     try:
-        return await asyncio.get_running_loop().getaddrinfo(
-            uri.host or None,
-            uri.port,
-            type=socket.SOCK_STREAM,
-            flags=socket.AI_PASSIVE if passive else 0,
+        return await loop.getaddrinfo(uri.host or None, uri.port, type=socket.SOCK_STREAM)
+    except (socket.gaierror, UnicodeError) as error:
+        raise _unresolved(uri, error) from error
+
+
+def _addresses(uri: TcpUri) -> list[Any]:
+    """Return the addresses to listen at."""
+    try:
+        return socket.getaddrinfo(
+            uri.host or None, uri.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except (socket.gaierror, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, socket.gaierror) else "not a host name"
-        raise TransportError(
-            f"address resolution failed for {uri.host}:{uri.port}: {reason}"
-        ) from error
+        raise _unresolved(uri, error) from error
+
+
+def _unresolved(uri: TcpUri, error: socket.gaierror | UnicodeError) -> TransportError:
+    reason = error.strerror if isinstance(error, socket.gaierror) else "not a host name"
+    return TransportError(f"address resolution failed for {uri.host}:{uri.port}: {reason}")
 
 
 def _socket_address(listener: socket.socket) -> SocketAddress:

@@ -35,7 +35,7 @@ async def outgoing(uri: str, fd: int = -1) -> Channel:
 
 
 async def incoming(uri: str, fd: int = -1) -> Listener:
-    return await listen(parse_uri(uri, incoming=True), lambda _: fd if fd >= 0 else no_fd(_))
+    return listen(parse_uri(uri, incoming=True), lambda _: fd if fd >= 0 else no_fd(_))
 
 
 async def read_all(channel: Channel) -> bytes:
