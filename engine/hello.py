@@ -26,7 +26,6 @@ def build_hello(vm: Vm) -> Hello:
     """Describe this VM to its target."""
     configuration = vm.configuration
     board = vm.board
-    primaries = {id(entry.device) for entry in board.primaries.values() if entry.device}
     return Hello(
         protocol=PROTOCOL,
         profile=vm.profile.name,
@@ -35,11 +34,7 @@ def build_hello(vm: Vm) -> Hello:
         uuid=configuration.uuid,
         ram_bytes=vm.ram.size_bytes,
         page_bytes=PAGE_BYTES,
-        devices=[
-            _device_entry(device)
-            for device in board.topology.devices
-            if id(device) not in primaries
-        ],
+        devices=_lasting_devices(vm),
         pairs=[
             PairEntry(board.standbys[entry.standby].id, entry.id, entry.mac or "")
             for entry in board.primaries.values()
@@ -48,6 +43,14 @@ def build_hello(vm: Vm) -> Hello:
         features={s.id: s.state.guest_features for s in board.standbys.values() if s.id},
         capabilities=[c.value for c in Capability if vm.capabilities.on(c)],
     )
+
+
+def _lasting_devices(vm: Vm) -> list[DeviceEntry]:
+    """Return every device but the primaries, which each side has of its own."""
+    primaries = [entry.device for entry in vm.board.primaries.values()]
+    return [
+        _device_entry(device) for device in vm.board.topology.devices if device not in primaries
+    ]
 
 
 def _device_entry(device: PciDevice) -> DeviceEntry:
@@ -106,13 +109,7 @@ def _check_identity(vm: Vm, hello: Hello) -> Iterator[str]:
 
 
 def _check_devices(vm: Vm, hello: Hello) -> Iterator[str]:
-    primaries = {id(entry.device) for entry in vm.board.primaries.values() if entry.device}
-    here = {
-        (entry.bus, entry.addr): entry
-        for entry in map(_device_entry, vm.board.topology.devices)
-        if entry.id not in {p.id for p in vm.board.primaries.values()}
-    }
-    del primaries
+    here = {(entry.bus, entry.addr): entry for entry in _lasting_devices(vm)}
     for theirs in hello.devices:
         ours = here.pop((theirs.bus, theirs.addr), None)
         where = f"at {theirs.bus} {theirs.addr}"

@@ -1,7 +1,8 @@
 """A VM process: one live VM, its monitors, its journal, its signals, its exit status.
 
-Rules kept here: SIGTERM and SIGINT end it with 0 and QMP `quit` too; a failed incoming migration
-ends it with 1. Nothing of a VM's behaviour is decided here.
+Rules kept here: SIGTERM and SIGINT end it with 0 and QMP `quit` too, but while it may hold the only
+copy of a VM in doubt the first signal only warns; a failed incoming migration ends it with 1.
+Nothing of a VM's behaviour is decided here.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from engine import texts
 from engine.command_line import VmCommandLine
 from engine.commands.dispatcher import Dispatcher
+from engine.commands.migration_report import is_in_doubt
 from engine.driver.clock import LoopClock
 from engine.driver.live import LiveVm
 from engine.driver.monitor import MonitorServer
@@ -34,6 +37,7 @@ class VmProcess:
     def __init__(self, command_line: VmCommandLine) -> None:
         self._command_line = command_line
         self._files = ExitStack()
+        self._is_warned = False
         self._exit: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         profile = command_line.configuration.profile
         self._monitors = MonitorServer(
@@ -122,6 +126,10 @@ class VmProcess:
                 self.exit_with(1)
 
     def _terminated(self) -> None:
+        if is_in_doubt(self.live.vm) and not self._is_warned:
+            self._is_warned = True
+            self.live.warn(texts.SIGNAL_IN_DOUBT)
+            return
         self.live.vm.emit("SHUTDOWN", {"guest": False, "reason": "host-signal"})
         self.exit_with(0)
 

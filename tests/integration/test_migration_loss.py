@@ -38,6 +38,10 @@ async def in_doubt(vm: Vm) -> None:
     await vm.event("X_REPLUG_IN_DOUBT")
     assert (await vm.query())["x-replug-in-doubt"] is True
     assert "x-replug-resolve before this process may end" in await vm.refusal("quit")
+    if "send the signal again" not in vm.stderr:
+        vm.process.send_signal(signal.SIGTERM)
+        while "send the signal again" not in vm.stderr:
+            assert (await vm.query())["x-replug-in-doubt"] is True
 
 
 async def source_in_doubt(source: Vm) -> None:
