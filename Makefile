@@ -32,8 +32,9 @@ lint: $(STAMP) ## Check style, types and the direction of imports
 
 check: lint test ## Lint and test
 
-diagrams: $(STAMP) ## Export the diagrams of every machine
+diagrams: $(STAMP) ## Export the diagrams of every machine, also into the README
 	@$(BIN)/replug diagram --all --out diagrams
+	@$(BIN)/python tools/readme_diagram.py
 
 bench: $(STAMP) ## Measure the headline figures, each beside its rival
 	@$(BIN)/python -m benchmarks.runtime

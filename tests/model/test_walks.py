@@ -19,7 +19,7 @@ from tests.model.walker import Walk
 TOPOLOGIES = ((1,), (1, 1), (2,))
 CHOICES = 1500
 #: How many walks of each topology; hotplug by the slot itself is the rarer choice of a user.
-WALKS = {"acpi": 26, "native": 14}
+WALKS = {"acpi": 20, "native": 12}
 ENDED = (Migration.NONE, Migration.COMPLETED, Migration.CANCELLED, Migration.FAILED)
 
 

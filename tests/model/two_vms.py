@@ -12,9 +12,9 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from statemachines.effects import RECEIVED_AS, Command, Do, Message, Send
@@ -24,6 +24,7 @@ from statemachines.runtime import Happening, RefusedError, Runtime, StateError, 
 from statemachines.spec import Entry
 from statemachines.states import Link, RunState, State
 from statemachines.system import spec_of
+from tests.model.wire import Channel, Latched, Wire, heard
 
 #: Messages on the way in one direction; no more are ever sent ahead of an answer.
 IN_FLIGHT_MAX = 4
@@ -33,7 +34,6 @@ CHANNEL_COMMANDS = (Command.CONNECT, *STREAM_COMMANDS)
 TIMERS = (Command.START_POLL, Command.START_DEADLINE, Command.START_CANCEL_WAIT)
 CONNECTED_LINKS = (Link.OPEN, Link.ONE_WAY)
 
-Latched = Mapping[type[State], Mapping[int, State]]
 Key = tuple[Command, int]
 
 
@@ -70,29 +70,6 @@ class WatchedRuntime(Runtime):
         for lifecycle, instances in self._instances.items():
             for instance in instances.values():
                 self._machines[lifecycle].set_state(spec_of(lifecycle).initial, instance)
-
-
-@dataclass
-class Wire:
-    """One direction of a channel."""
-
-    #: Sent and not yet received.
-    parcels: deque[tuple[Message, Latched]] = field(default_factory=deque)
-    #: Nothing more will be put in: its receiver sees the end once it has read the rest.
-    ended: bool = False
-
-
-@dataclass
-class Channel:
-    """What connects the two, from the moment the source is connected."""
-
-    #: Whether the target can answer.
-    one_way: bool
-    #: Towards the target, or into a file where there is none; towards the source.
-    to_target: Wire = field(default_factory=Wire)
-    to_source: Wire = field(default_factory=Wire)
-    #: Nothing moves, and nobody is told.
-    stalled: bool = False
 
 
 @dataclass
@@ -249,7 +226,7 @@ class TwoVms:
             case Command.CONNECT if not self.target.owed(Command.LISTEN):
                 answers.remove(E.CONNECTED)
             case Command.LISTEN:
-                answers = [_heard(vm.channel)]
+                answers = [heard(vm.channel)]
             case Command.VERIFY if not vm.end_seen:
                 answers = [E.LOAD_FAILED]
             case Command.PLUG_PRIMARY if (vm.name, index) in self.misplaced:
@@ -399,9 +376,3 @@ class TwoVms:
             elif vm.standby_of[primary] not in seen:
                 self.fire(vm, E.DEVICE_ADD, primary)
             seen.add(vm.standby_of[primary])
-
-
-def _heard(channel: Channel | None) -> E:
-    if channel is None:
-        return E.LISTEN_FAILED
-    return E.PEER_CONNECTED_ONE_WAY if channel.one_way else E.PEER_CONNECTED

@@ -319,4 +319,4 @@ class RuntimeAgreesWithTheTables(RuleBasedStateMachine):
 
 
 TestRuntimeAgreesWithTheTables = RuntimeAgreesWithTheTables.TestCase
-TestRuntimeAgreesWithTheTables.settings = settings(max_examples=40, stateful_step_count=40)
+TestRuntimeAgreesWithTheTables.settings = settings(max_examples=40, stateful_step_count=50)

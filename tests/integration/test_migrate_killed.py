@@ -1,0 +1,87 @@
+"""`replug migrate` is killed at every status: the VM carries on, and `--attach` sees it through."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from engine.messages import Accept, Loaded
+from tests.integration.lab import Lab, scenario
+from tests.integration.outcomes import moved
+from tests.integration.relay import Relay, Way
+from tests.integration.test_migration_cancel import SLOW
+from tests.integration.vms import Vm
+
+#: Takes what held the migration up away.
+Release = Callable[[Vm, Relay], Awaitable[None]]
+
+
+async def start(source: Vm, *arguments: str) -> asyncio.subprocess.Process:
+    """Start `replug migrate` on a VM."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "engine.cli", "migrate", "--json"),
+        *("--qmp", str(source.monitor_path), *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+
+
+async def forward(_source: Vm, relay: Relay) -> None:
+    relay.to_source.release()
+
+
+async def eject(source: Vm, _relay: Relay) -> None:
+    await source.tell_guest("eject", "hostdev0")
+
+
+async def hurry(source: Vm, _relay: Relay) -> None:
+    await source.parameters(max_bandwidth=0)
+
+
+async def go_on(source: Vm, _relay: Relay) -> None:
+    await source.command("migrate-continue", state="pre-switchover")
+
+
+HELD: dict[str, Release] = {
+    "setup": forward,
+    "wait-unplug": eject,
+    "active": hurry,
+    "pre-switchover": go_on,
+    "device": forward,
+}
+
+
+@pytest.mark.parametrize("status", HELD)
+@scenario
+async def test_killed(lab: Lab, status: str) -> None:
+    guest = "eject=never,fill=4M" if status == "wait-unplug" else "fill=4M"
+    source, target = await lab.pair(guest=guest)
+    if status == "active":
+        await source.parameters(**SLOW)
+    if status == "pre-switchover":
+        await source.capability("pause-before-switchover")
+    async with Relay(lab.path("relay"), lab.path("migration")) as relay:
+        withheld = {"setup": Accept, "device": Loaded}.get(status)
+        if withheld is not None:
+            relay.to_source.rule(withheld, Way.WITHHOLD)
+        command = await start(source, relay.uri)
+        await source.status(status)
+        if withheld is not None:
+            await relay.until_reached(withheld)
+        command.kill()
+        await command.wait()
+        assert (await source.query())["status"] == status
+        follower = await start(source, "--attach")
+        assert follower.stdout is not None
+        assert json.loads(await follower.stdout.readline())["status"] == status
+        await HELD[status](source, relay)
+        lines = (await follower.stdout.read()).splitlines()
+        assert await follower.wait() == 0
+        report = json.loads(lines[-1])
+        assert report["status"] == "completed"
+        assert report["source"]["states"][-1] == "completed"
+        await moved(source, target)
