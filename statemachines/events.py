@@ -142,6 +142,7 @@ class E(Enum):
     GUEST_EJECTS = _primary(Origin.GUEST, Slot, "the guest ejects the primary")
     # -- host and network
     LINK_BROKEN = _vm(Origin.HOST, Link, "the peer closed the channel or died")
+    STREAM_BAD = _vm(Origin.HOST, Takeover, "what comes in is damaged, or is no stream")
     # -- time
     LINK_SILENT = _vm(Origin.TIME, Link, "nothing came from the peer within the heartbeat")
     POLL = _vm(Origin.TIME, Migration, "250 ms of wait-unplug have passed")
@@ -161,7 +162,6 @@ class E(Enum):
     GUEST_STOPPED = _vm(Origin.ANSWER, Migration, "the guest's processors and NICs are quiet")
     FINAL_SENT = _vm(Origin.ANSWER, Handover, "the last dirty pages are sent")
     FLUSHED = _vm(Origin.ANSWER, Handover, "every byte has left")
-    DIGEST_MISMATCH = _vm(Origin.ANSWER, Handover, "the target's RAM is not the source's")
     HELLO_GOOD = _vm(Origin.ANSWER, Takeover, "this VM can take what HELLO describes")
     HELLO_BAD = _vm(Origin.ANSWER, Takeover, "this VM cannot take what HELLO describes")
     VERIFIED = _vm(Origin.ANSWER, Takeover, "everything END announces is here")
@@ -176,6 +176,7 @@ class E(Enum):
     RECV_BAD_STATE = _vm(Origin.PEER, Takeover, "STATE: the devices' state, and it does not load")
     RECV_END = _vm(Origin.PEER, Takeover, "END: nothing more will come")
     RECV_LOADED = _vm(Origin.PEER, Handover, "LOADED: the target has everything, paused")
+    DIGEST_MISMATCH = _vm(Origin.PEER, Handover, "LOADED: but the target's RAM is not the source's")
     RECV_COMMIT = _vm(Origin.PEER, Takeover, "COMMIT: the VM is the target's")
     RECV_RUNNING = _vm(Origin.PEER, Handover, "RUNNING: the target has taken over")
     RECV_LOAD_FAILED = _vm(Origin.PEER, Handover, "LOAD_FAILED: the target gave up")

@@ -124,7 +124,7 @@ class IncomingStream:
         if self._vm.state(Takeover) in (Takeover.LOADED, Takeover.IN_DOUBT):
             self._vm.fire(E.LINK_BROKEN)
         else:
-            self._vm.fire(E.LOAD_FAILED)
+            self._vm.fire(E.STREAM_BAD)
 
     def verify(self) -> None:
         """VERIFY: answers VERIFIED or LOAD_FAILED."""

@@ -1,7 +1,8 @@
 """The lab of one scenario: its VMs, its folder, and what must hold at its end.
 
 Rules kept here: whatever the scenario was, no VM ran in two places, no primary was asked twice to
-leave in one migration, no process left a traceback, and none outlives it.
+leave in one migration, every answer to the tables was asked for and declared, no process left a
+traceback, and none outlives it.
 """
 
 from __future__ import annotations
@@ -10,13 +11,25 @@ import asyncio
 import functools
 import inspect
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
+from statemachines.effects import Do
+from statemachines.events import E, Origin
+from statemachines.system import VM_MACHINES
 from tests.integration.vms import GUEST, PAIR, SIZE, TIMERS, Vm, words
 
 P = ParamSpec("P")
+#: command, as journals have it -> the names of the events that may answer it
+ANSWERS: dict[str, frozenset[str]] = {
+    effect.command.value: frozenset(event.name for event in effect.answers)
+    for spec in VM_MACHINES
+    for row in spec.rows
+    for effect in row.then
+    if isinstance(effect, Do) and effect.answers
+}
 #: What only a hang can reach.
 LIMIT_S = 20.0
 
@@ -115,6 +128,7 @@ class Lab:
             assert "Traceback" not in vm.stderr, vm.stderr
             assert "never retrieved" not in vm.stderr, vm.stderr
             check_unplug_requests(vm)
+            check_answers(vm)
         check_one_runs(self.vms)
 
 
@@ -129,6 +143,21 @@ def check_unplug_requests(vm: Vm) -> None:
                 if state == "unplug-pending" and entry["instance"] in (None, name):
                     assert name not in asked, f"{name} was asked twice"
             asked |= {n for n, s in entry["state"]["primary"].items() if s == "unplug-pending"}
+
+
+def check_answers(vm: Vm) -> None:
+    """Check that whatever answered a command of the tables was asked, and may answer it.
+
+    A command is answered once; one that was given again may be answered as often as it was given.
+    """
+    waiting: Counter[str] = Counter()
+    for entry in vm.journal:
+        if E[entry["event"]].info.origin in (Origin.ANSWER, Origin.TIME):
+            asked = [c for c in ANSWERS if entry["event"] in ANSWERS[c] and waiting[c] > 0]
+            # The link's own timer is no command of the tables.
+            assert asked or entry["event"] == E.LINK_SILENT.name, f"nobody asked: {entry}"
+            waiting.subtract(asked[:1])
+        waiting.update(command for command in entry["commands"] if command in ANSWERS)
 
 
 def check_one_runs(vms: list[Vm]) -> None:

@@ -108,7 +108,7 @@ def test_a_stream_that_breaks_before_hello_is_judged_fails_the_greeting() -> Non
     scene = migrating(NATIVE, Migration.SETUP, hold=(Command.CHECK_HELLO,))
     assert scene.source.is_in(Handover.GREETED)
     assert scene.target.is_in(Takeover.GREETED)
-    scene.vms.fire(scene.target, E.LOAD_FAILED)
+    scene.vms.fire(scene.target, E.STREAM_BAD)
     scene.advance(Migration.FAILED)
     assert scene.count(Command.EMIT_UNPLUG_PRIMARY) == 0
 
@@ -119,7 +119,7 @@ def test_a_target_that_runs_does_not_fail_any_more() -> None:
     scene.vms.deliver(scene.source)
     scene.vms.deliver(scene.target)
     assert scene.target.is_in(Link.OPEN)
-    scene.vms.offer(scene.target, E.LOAD_FAILED)
+    scene.vms.offer(scene.target, E.STREAM_BAD)
     assert scene.target.is_in(Incoming.COMPLETED)
     assert scene.target.runs
 

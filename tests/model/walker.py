@@ -203,7 +203,7 @@ class Walk:
             case 4 if target.alive and not target.is_in(Incoming.COMPLETED):
                 self.vms.kill_target()
             case 5 if target.alive and target.is_in(*CONNECTED_LINKS):
-                self.vms.offer(target, E.LOAD_FAILED)
+                self.vms.offer(target, E.STREAM_BAD)
 
     def _notice_link(self) -> bool:
         for vm in self.random.sample((self.vms.source, self.vms.target), 2):
