@@ -9,7 +9,7 @@ failover_hide_primary_device).
 from __future__ import annotations
 
 from devices import texts
-from devices.catalogue import DeviceModel, check_driver, parse_properties
+from devices.catalogue import DeviceModel, check_driver, check_id, parse_properties
 from devices.errors import DeviceError
 from devices.frames import mac_text
 from devices.inventory import VirtualFunction
@@ -27,6 +27,8 @@ from statemachines.guards import Per
 from statemachines.runtime import RefusedError
 from statemachines.states import Blocker, Primary
 from statemachines.tables.conditions import IDLE_STATUSES
+
+_LATE_REFUSALS = (texts.PRIMARY_NOT_EXPRESS, texts.PRIMARY_NOT_ETHERNET, texts.PRIMARY_NOT_ALONE)
 
 
 class Hotplug:
@@ -51,6 +53,10 @@ class Hotplug:
         :raise DeviceError: with QEMU's text; nothing has changed.
         :raise QmpError: with the text of the table that refuses; nothing has changed.
         """
+        if options.get("driver") is not None:
+            # Next to a missing driver the first that QEMU looks at (softmmu/qdev-monitor.c
+            # qmp_device_add): a hidden primary would go by a name that nobody can use.
+            check_id(options)
         model = check_driver(options)
         bus = self._board.topology.find_bus(model, options)
         standby = self._standby_for(options)
@@ -142,8 +148,16 @@ class Hotplug:
     def _realize(self, model: DeviceModel, bus: PciBus, options: Options) -> PciDevice:
         board = self._board
         strict = self._vm.profile.strict_types or not board.topology.frozen
+        # The id comes before the properties (softmmu/qdev-monitor.c qdev_set_id).
+        board.topology.check_id(check_id(options))
         properties = parse_properties(model, options, strict=strict, netdevs=board.netdevs)
-        device = board.topology.realize(model, properties, bus, hotplugged=board.topology.frozen)
+        try:
+            device = board.topology.realize(
+                model, properties, bus, hotplugged=board.topology.frozen
+            )
+        except DeviceError as error:
+            self._tell_of_lost_backend(model, options, error)
+            raise
         try:
             function = self._claim(device)
         except DeviceError:
@@ -155,6 +169,17 @@ class Hotplug:
         keep = self._vm.profile.name != "native"
         board.build_state(device, function, keep_features=keep)
         return device
+
+    def _tell_of_lost_backend(
+        self, model: DeviceModel, options: Options, error: DeviceError
+    ) -> None:
+        """Say what QEMU says of a virtio device that was whole until it was found no primary.
+
+        Those checks come last (hw/pci/pci.c pci_qdev_realize), when its backend exists already.
+        """
+        if model.name.startswith("virtio-") and error.description in _LATE_REFUSALS:
+            path = f"/machine/peripheral/{options.get('id')}/virtio-backend"
+            self._vm.emit("DEVICE_DELETED", {"path": path})
 
     def _claim(self, device: PciDevice) -> VirtualFunction | None:
         host = device.properties.get("host")

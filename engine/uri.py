@@ -6,7 +6,8 @@ What may live here: reading the text into a value, without touching anything it 
                      this machine and port 0 is any free port
     unix:PATH        a stream socket
     exec:COMMAND     run by /bin/sh -c, the stream through its standard input or output
-    fd:NAME          a descriptor handed over with getfd, or an inherited one by number
+    fd:NAME          a descriptor handed over with getfd; for incoming, also an inherited one by
+                     number
     file:PATH[,offset=N]    N in bytes, with a suffix (B K M G T P E, powers of 1024), or hex
 
 What the texts say follows QEMU where it has one to follow (migration.c, util/qemu-sockets.c,
@@ -169,7 +170,7 @@ def _parse_tcp(address: str, *, incoming: bool) -> TcpUri:
 
 def _parse_unix(path: str) -> UnixUri:
     if not path:
-        raise UriError("unix: needs the path of a socket")
+        raise UriError("invalid Unix socket address")
     if len(path.encode("utf-8", "surrogateescape")) > UNIX_PATH_BYTES_MAX:
         raise UriError(f"UNIX socket path '{path[:200]}' is too long")
     return UnixUri(path)

@@ -48,16 +48,23 @@ class Descriptors:
         self._host.close_descriptor(self._kept.pop(name))
         return {}
 
+    def check_kept(self, name: str) -> None:
+        """Check that a descriptor of this name is kept; a number is a name like any other.
+
+        :raise QmpError: if not, with QEMU's text for an fd: URI (monitor/fds.c monitor_get_fd).
+        """
+        if name not in self._kept:
+            raise generic_error(texts.descriptor_has_not_been_found(name))
+
     def check(self, name: str) -> None:
         """Check that `resolve` would find a descriptor.
 
         :raise QmpError: if not, with QEMU's text for an fd: URI.
         """
-        if _starts_with_digit(name):
-            if _NUMBER.fullmatch(name) is None:
-                raise generic_error(device_texts.NETDEV_DESCRIPTOR % name)
-        elif name not in self._kept:
-            raise generic_error(texts.descriptor_has_not_been_found(name))
+        if not _starts_with_digit(name):
+            self.check_kept(name)
+        elif _NUMBER.fullmatch(name) is None:
+            raise generic_error(device_texts.NETDEV_DESCRIPTOR % name)
 
     def resolve(self, name: str) -> int:
         """Return, and give away, the descriptor of an fd: URI: a kept one's name, or a number.

@@ -120,8 +120,12 @@ class MigrationCommands:
 
     def _parse(self, text: str, *, incoming: bool) -> Uri:
         uri = parse_uri(text, incoming=incoming)
-        if isinstance(uri, FdUri):
+        if isinstance(uri, FdUri) and incoming:
             self._descriptors.check(uri.name)
+        elif isinstance(uri, FdUri):
+            # A number would be one of this process's own (migration/fd.c
+            # fd_start_outgoing_migration takes names only).
+            self._descriptors.check_kept(uri.name)
         return uri
 
     # -- capabilities and parameters

@@ -83,7 +83,7 @@ def test_an_unknown_protocol_has_qemu_s_text_for_its_side(text: str) -> None:
         ("tcp:h:4444,to=5", "error parsing port in address 'h:4444,to=5': expected a number"),
         ("tcp:fe80::1:4444", "an IPv6 address goes in brackets"),
         ("tcp:" + "h" * 256 + ":1", "at most 255 characters"),
-        ("unix:", "needs the path"),
+        ("unix:", "invalid Unix socket address"),
         ("unix:" + "é" * 54, "is too long"),
         ("exec:", "needs a command"),
         ("exec: ", "needs a command"),

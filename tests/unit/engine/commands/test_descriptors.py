@@ -90,6 +90,11 @@ def test_a_uri_without_its_descriptor(command: str) -> None:
     )
 
 
+def test_an_outgoing_stream_takes_no_number() -> None:
+    text = "File descriptor named '12' has not been found"
+    assert CommandedVm().refusal("migrate", uri="fd:12") == ("GenericError", text)
+
+
 def test_in_qemu_a_missing_descriptor_fails_the_migration() -> None:
     machine = CommandedVm(profile="qemu-7.2")
     text = "File descriptor named 'mig' has not been found"

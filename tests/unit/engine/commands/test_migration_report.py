@@ -182,7 +182,9 @@ def test_the_report_of_a_save(uri: str) -> None:
 
 def test_a_save_through_a_descriptor_shows_once_it_is_connected() -> None:
     machine = CommandedVm()
-    machine.execute("migrate", uri="fd:9")
+    machine.offered.append(9)
+    machine.execute("getfd", fdname="saved")
+    machine.execute("migrate", uri="fd:saved")
     assert report(machine)["handover"] == "two-phase"
     machine.fire(E.CONNECTED_ONE_WAY)
     assert report(machine)["handover"] == "one-way"
