@@ -161,7 +161,10 @@ class Relay:
         target, _ = await loop.create_unix_connection(lambda: self.to_source, self._there)
         self._transports = [source, target]
         self.to_target.writer, self.to_source.writer = target, source
+        accepted = source.get_protocol()
+        assert isinstance(accepted, _Accepted)
         source.set_protocol(self.to_target)
+        accepted.hand_over(self.to_target)
         source.resume_reading()
 
     def cut(self) -> None:
@@ -195,10 +198,23 @@ class Relay:
 
 
 class _Accepted(asyncio.Protocol):
-    """A source that has just come."""
+    """A source that has just come.
+
+    Before Python 3.11.4 a transport that is paused as it is made reads all the same: what came
+    meanwhile is kept for the pump.
+    """
 
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
+        self._early = bytearray()
+
+    def data_received(self, data: bytes) -> None:
+        self._early += data
+
+    def hand_over(self, pump: Pump) -> None:
+        """Give what has come to the pump that takes over."""
+        if self._early:
+            pump.data_received(bytes(self._early))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
