@@ -21,7 +21,7 @@ demo: $(STAMP) ## Migrate a VM between two real processes on this machine
 test: $(STAMP) ## Run the fast tests, Python only, with branch coverage
 	@$(BIN)/python -m pytest -m "not slow and not tools" --cov --cov-report=term
 
-test-tools: $(STAMP) ## Run the tests that need other programs (node, Graphviz, …); installs them
+test-tools: $(STAMP) ## Run the tests that need other programs (node, Graphviz, QEMU, …); installs them
 	@tools/install_test_tools.sh
 	@$(BIN)/python -m pytest -m tools
 

@@ -112,7 +112,11 @@ def load_state(vm: Vm, message: StateMessage) -> dict[type[State], dict[int, Sta
     try:
         prepared = prepare_devices(devices, message.sections)
     except VmStateError as error:
-        raise LoadError([*error.lines(), texts.LOAD_REFUSED]) from error
+        # QEMU's last line is the error number's. hw/virtio/virtio.c virtio_load answers -1, which
+        # is EPERM, to features it lacks; what else is wrong is EINVAL, as with a damaged stream.
+        lacks_features = error.field.endswith("guest_features")
+        last = texts.LOAD_REFUSED if lacks_features else texts.LOAD_INVALID
+        raise LoadError([*error.lines(), last]) from error
     for load in prepared:
         load.apply()
     found: dict[type[State], dict[int, State]] = {Resume: {0: Resume(resume)}}

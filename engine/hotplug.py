@@ -53,10 +53,9 @@ class Hotplug:
         :raise DeviceError: with QEMU's text; nothing has changed.
         :raise QmpError: with the text of the table that refuses; nothing has changed.
         """
-        if options.get("driver") is not None:
-            # Next to a missing driver the first that QEMU looks at (softmmu/qdev-monitor.c
-            # qmp_device_add): a hidden primary would go by a name that nobody can use.
-            check_id(options)
+        # First of all, as in QEMU (softmmu/qdev-monitor.c qmp_device_add): a hidden primary would
+        # go by a name that nobody can use.
+        check_id(options)
         model = check_driver(options)
         bus = self._board.topology.find_bus(model, options)
         standby = self._standby_for(options)

@@ -23,6 +23,7 @@ need() {
 need dot graphviz
 need node nodejs
 need npm npm
+need qemu-system-x86_64 qemu-system-x86 # depends on its firmware
 
 node_major=$(node --print 'process.versions.node.split(".")[0]')
 if [ "$node_major" -lt "$node_major_min" ]; then

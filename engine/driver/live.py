@@ -290,7 +290,7 @@ class LiveVm:
     def _exit(self) -> None:
         for line in (self.target.reason or texts.STREAM_CUT).splitlines():
             self.warn(line)
-        if texts.LOAD_REFUSED not in self.target.reason:
+        if not self.target.reason.endswith((texts.LOAD_REFUSED, texts.LOAD_INVALID)):
             self.warn(texts.LOAD_INVALID)
         self._exit_with(1)
 

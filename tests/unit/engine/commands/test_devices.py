@@ -108,6 +108,26 @@ def test_a_primary_that_cannot_be(profile: str, changed: dict[str, Any], text: s
     assert machine.vm.board.topology.device("pri0") is None
 
 
+def test_a_hidden_primary_needs_a_name_that_can_be_used() -> None:
+    machine = CommandedVm(*STANDBY, "-guest", "standby=off", profile="qemu-7.2")
+    refusal = machine.refusal("device_add", **{**HOTPLUGGED, "id": "1st"})
+    assert refusal == ("GenericError", "Parameter 'id' expects an identifier")
+    assert machine.execute("device_add", **HOTPLUGGED) == {}
+    # A name that is taken is told before a netdev that is.
+    again = {**HOTPLUGGED, "id": "net1", "netdev": "hs0", "failover_pair_id": "nosuch"}
+    assert machine.refusal("device_add", **again) == ("GenericError", "Duplicate device ID 'net1'")
+
+
+def test_a_virtio_device_that_is_no_primary_takes_its_backend_with_it() -> None:
+    machine = CommandedVm(*STANDBY)
+    machine.take_events()
+    given = {"driver": "virtio-rng-pci", "bus": "root1", "id": "rng", "failover_pair_id": "nosuch"}
+    refusal = machine.error("device_add", **given)
+    assert refusal == ("GenericError", "failover primary device is not an Ethernet device")
+    gone = {"path": "/machine/peripheral/rng/virtio-backend"}
+    assert machine.take_events() == [("DEVICE_DELETED", gone)]
+
+
 def test_a_second_primary() -> None:
     machine = CommandedVm(*PAIR)
     given = {**HOTPLUGGED, "id": "pri1", "bus": "root2", "netdev": "hs2"}
