@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from devices.pci import PciDevice
+from devices.pcie_port import PcieRootPort, PowerIndicator, slot_control
 from devices.sections import prepare_devices, save_devices
 from devices.virtio import DeviceStatus
 from devices.vmstate import VmStateError
@@ -26,6 +27,7 @@ from statemachines.states import (
     NetFailover,
     Primary,
     Resume,
+    Slot,
     Standby,
     State,
 )
@@ -68,11 +70,32 @@ def state_of_status(status: int) -> Standby:
 
 
 def mirror(vm: Vm) -> None:
-    """Show in every standby's registers what its machines say."""
+    """Show in the registers of standbys and ports what the machines say."""
     for entry in vm.board.standbys.values():
         status = vm.state(Standby, entry.index)
         assert isinstance(status, Standby)
         entry.state.status = status_of(status)
+    for device in vm.board.topology.devices:
+        port = vm.board.states.get(device)
+        child = vm.board.topology.child_bus(device)
+        if isinstance(port, PcieRootPort) and child is not None:
+            _show_slot(vm, port, list(child.devices))
+
+
+def _show_slot(vm: Vm, port: PcieRootPort, devices: list[PciDevice]) -> None:
+    """Set a port's slot registers: presence, power, indicator (hw/pci/pcie.c)."""
+    present = any(not vm.board.is_ejected(device) for device in devices)
+    slots = [
+        vm.state(Slot, entry.index)
+        for entry in vm.board.primaries.values()
+        if entry.device in devices
+    ]
+    indicator = PowerIndicator.ON if present else PowerIndicator.OFF
+    if Slot.BLINKING in slots:
+        indicator = PowerIndicator.BLINKING
+    powered = present and Slot.POWERED_OFF not in slots
+    port.slot_control = slot_control(powered=powered, indicator=indicator)
+    port.show(present=present, event=False)
 
 
 def save_state(vm: Vm, latched: Latched) -> StateMessage:
@@ -80,6 +103,7 @@ def save_state(vm: Vm, latched: Latched) -> StateMessage:
 
     :raise VmStateError: if a device cannot be saved.
     """
+    mirror(vm)
     for entry in vm.board.standbys.values():
         status = latched[Standby][entry.index]
         assert isinstance(status, Standby)

@@ -236,8 +236,10 @@ class Network:
 
     def announce(self) -> None:
         """Send a gratuitous frame on every pair, so that switches learn where it is."""
-        for standby in self._vm.board.standbys:
-            self._send(AnnounceFrame, standby)
+        for standby, entry in self._vm.board.standbys.items():
+            entry.state.announce()
+            if self._send(AnnounceFrame, standby):
+                entry.state.acknowledge_announce()
 
     def _send(self, build: Callable[[bytes], frames.Frame], standby: int | None) -> bool:
         nic = None if standby is None else self._carrier(standby)
@@ -246,6 +248,8 @@ class Network:
         mac = mac_bytes(self._vm.board.standbys[standby].mac)
         if not nic.uplink.send(frames.build(build(mac))):
             return False
+        if nic.path == "standby":
+            self._vm.board.standbys[standby].state.transmit()
         self.on_sent(nic.path)
         return True
 
@@ -257,6 +261,8 @@ class Network:
         if not isinstance(parsed, NumberedFrame):
             return
         if nic.opening or self._vm.guest.accepts(nic.path, nic.standby):
+            if nic.path == "standby":
+                self._vm.board.standbys[nic.standby].state.receive()
             self._vm.guest.receive(parsed.sequence, self._clock.now_ms())
 
 

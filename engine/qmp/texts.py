@@ -105,72 +105,19 @@ def parameter_value_not_accepted(name: str, value: str) -> str:
     return f"Parameter '{name}' does not accept value '{value}'"
 
 
-def parameter_expects_identifier(name: str) -> str:
-    """An id that does not begin with a letter, or has other characters."""
-    return parameter_expects(name, "an identifier")
-
-
 # -- migrate, migrate-incoming and their kin --------------------------------------------------
 
 MIGRATION_IN_PROGRESS = "There's a migration process in progress"
-WAITING_FOR_INCOMING = "Guest is waiting for an incoming migration"
-PAUSED_BY_MIGRATION = "Can't migrate the vm that was paused due to previous migration"
 NOTHING_TO_RESUME = "Cannot resume if there is no paused migration"
-RESUME_WITH_RELEASE_RAM = "Postcopy recovery cannot work when release-ram capability is set"
 URI_EXPECTS_PROTOCOL = parameter_expects("uri", "a valid migration protocol")
-INCOMING_ALREADY_STARTED = "The incoming migration has already been started"
-INCOMING_NOT_CONFIGURED = "'-incoming' was not specified on the command line"
-INVALID_UNIX_ADDRESS = "invalid Unix socket address"
-RETURN_PATH_NOT_OPENED = "Unable to open return-path for postcopy"
 POSTCOPY_NOT_ENABLED = "Enable postcopy with migrate_set_capability before the start of migration"
-POSTCOPY_NOT_STARTED = "Postcopy must be started after migration has been started"
 PAUSE_ONLY_IN_POSTCOPY = "migrate-pause is currently only supported during postcopy-active state"
 RECOVER_ONLY_WHEN_PAUSED = "Migrate recover can only be run when postcopy is paused."
-
-
-def unknown_protocol(uri: str) -> str:
-    """The target's wording; the source says URI_EXPECTS_PROTOCOL."""
-    return f"unknown migration protocol: {uri}"
-
-
-def error_parsing_address(address: str) -> str:
-    """A tcp: or vsock: URI without host and port."""
-    return f"error parsing address '{address}'"
-
-
-def address_resolution_failed(host: str, port: str, reason: str) -> str:
-    """A host or port that has no address; an error-desc, not a reply."""
-    return f"address resolution failed for {host}:{port}: {reason}"
-
-
-def connect_failed(address: str, reason: str) -> str:
-    """`address` is a path or HOST:PORT; an error-desc, not a reply."""
-    return f"Failed to connect to '{address}': {reason}"
-
-
-def bind_failed(path: str, reason: str) -> str:
-    """migrate-incoming on a unix: path that cannot be listened on."""
-    return f"Failed to bind socket to {path}: {reason}"
-
-
-def channel_broken(channel: str, reason: str) -> str:
-    """`channel` is `socket` or `command`; an error-desc, not a reply."""
-    return f"Unable to write to {channel}: {reason}"
 
 
 def migration_not_in_state(actual: str) -> str:
     """migrate-continue with another state than this one."""
     return f"Migration not in expected state: {actual}"
-
-
-def state_blocked(device: str) -> str:
-    """migrate with a device whose state cannot travel."""
-    return f"State blocked by non-migratable device '{device}'"
-
-
-def blocker_disallowed(reason: str) -> str:
-    """Something would forbid migration while one runs."""
-    return f"disallowing migration blocker (migration/snapshot in progress) for: {reason}"
 
 
 # -- migration capabilities and parameters ----------------------------------------------------
@@ -191,92 +138,13 @@ def value_between(low: int, high: int) -> str:
 
 DEVICE_ADD_WHILE_MIGRATING = "device_add not allowed while migrating"
 DEVICE_DEL_WHILE_MIGRATING = "device_del not allowed while migrating"
-PRIMARY_NEEDS_ID = "Device with failover_pair_id needs to have id"
-PRIMARY_NOT_ON_PCIE = "failover primary device must be on PCIExpress bus"
-PRIMARY_NOT_ETHERNET = "failover primary device is not an Ethernet device"
-PRIMARY_NOT_ALONE_IN_SLOT = "failover: primary device must be in its own PCI slot"
 NO_DESCRIPTOR_SUPPLIED = "No file descriptor supplied via SCM_RIGHTS"
 DESCRIPTOR_NAME_STARTS_WITH_DIGIT = parameter_expects("fdname", "a name not starting with a digit")
-
-
-def second_primary(standby: str, first: str, second: str) -> str:
-    """device_add of a second primary for one standby."""
-    return f"Cannot attach more than one primary device to '{standby}': '{first}' and '{second}'"
-
-
-def unknown_driver(driver: str) -> str:
-    """device_add of an unknown model."""
-    return f"'{driver}' is not a valid device model name"
-
-
-def bus_not_found(bus: str) -> str:
-    """device_add on a bus that is not there."""
-    return f"Bus '{bus}' not found"
-
-
-def bus_full(bus: str) -> str:
-    """device_add on a bus without a free slot."""
-    return f"Bus '{bus}' is full"
-
-
-def wrong_bus(driver: str, bus_type: str) -> str:
-    """device_add on a bus of another type."""
-    return f"Device '{driver}' can't go on {bus_type} bus"
-
-
-def no_bus_for_device(bus_type: str, driver: str) -> str:
-    """device_add without a bus, and none of its type."""
-    return f"No '{bus_type}' bus found for device '{driver}'"
-
-
-def bus_without_hotplug(bus: str) -> str:
-    """device_add or device_del on such a bus."""
-    return f"Bus '{bus}' does not support hotplugging"
-
-
-def device_without_hotplug(driver: str) -> str:
-    """device_del of such a device."""
-    return f"Device '{driver}' does not support hotplugging"
-
-
-def duplicate_device_id(device_id: str) -> str:
-    """A device of that id exists."""
-    return f"Duplicate device ID '{device_id}'"
-
-
-def duplicate_options_id(device_id: str) -> str:
-    """The options of a deleted command-line device still hold the id."""
-    return f"Duplicate ID '{device_id}' for device"
-
-
-def duplicate_netdev_id(netdev_id: str) -> str:
-    """netdev_add with an id that is taken."""
-    return f"Duplicate ID '{netdev_id}'"
-
-
-def unplug_pending(device_id: str) -> str:
-    """device_del of a device that has been asked for already."""
-    return f"Device {device_id} is already in the process of unplug"
 
 
 def property_not_found(type_name: str, name: str) -> str:
     """A property that the type does not have."""
     return f"Property '{type_name}.{name}' not found"
-
-
-def property_value_in_use(type_name: str, name: str, value: str) -> str:
-    """A netdev that another NIC has."""
-    return f"Property '{type_name}.{name}' can't take value '{value}', it's in use"
-
-
-def property_value_not_found(type_name: str, name: str, value: str) -> str:
-    """A netdev that is not there."""
-    return f"Property '{type_name}.{name}' can't find value '{value}'"
-
-
-def property_value_not_taken(type_name: str, name: str, value: str) -> str:
-    """A value that cannot be parsed."""
-    return f"Property '{type_name}.{name}' doesn't take value '{value}'"
 
 
 def unknown_net_client(name: str) -> str:
