@@ -4,7 +4,7 @@ BIN    := .venv/bin
 STAMP  := .venv/.made
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-tools lint check diagrams bench
+.PHONY: help venv demo test test-slow test-tools lint check diagrams bench
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -20,6 +20,9 @@ demo: $(STAMP) ## Migrate a VM between two real processes on this machine
 
 test: $(STAMP) ## Run the fast tests, Python only, with branch coverage
 	@$(BIN)/python -m pytest -m "not slow and not tools" --cov --cov-report=term
+
+test-slow: $(STAMP) ## Run the tests that keep real timers (a minute)
+	@$(BIN)/python -m pytest -m slow
 
 test-tools: $(STAMP) ## Run the tests that need other programs (node, Graphviz, QEMU, …); installs them
 	@tools/install_test_tools.sh

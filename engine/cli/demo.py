@@ -50,6 +50,9 @@ def run(arguments: list[str]) -> int:
     except DemoError as error:
         print(f"replug demo: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("replug demo: interrupted; both VMs are gone", file=sys.stderr)
+        return 130
     if given.json:
         print(json.dumps(report))
     else:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from statemachines.diagram.export import FORMATS, MACHINES, export_all, export_one
+from statemachines.diagram.export import FORMATS, MACHINES, MADE, export_all, export_one
 
 
 def run(arguments: list[str]) -> int:
@@ -23,7 +23,9 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--all", action="store_true", help="write every file that there is")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where --all writes")
     given = parser.parse_args(arguments)
-    if given.machine is None:
+    if given.all == (given.machine is not None) or (given.out is not None and not given.all):
+        parser.error("name one MACHINE, or say --all, which alone takes --out")
+    if given.all:
         return _export_all(given.out or Path("diagrams"))
     try:
         text = export_one(given.machine, "dot" if given.format == "svg" else given.format)
@@ -41,12 +43,20 @@ def _export_all(folder: Path) -> int:
     files = export_all()
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.iterdir():
-        if stale.suffix in (".mmd", ".dot", ".md") and stale.name not in files:
+        if stale.name not in files and _is_ours(stale):
             stale.unlink()
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
     print(f"{len(files)} files in {folder}")
     return 0
+
+
+def _is_ours(path: Path) -> bool:
+    """Say whether a file is one that an earlier export made, by its first line."""
+    if path.suffix not in (".mmd", ".dot", ".md") or not path.is_file():
+        return False
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return MADE in file.readline(1000)
 
 
 def _print_svg(dot: str) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ class Demo:
         await self._until(station.heard_from("source.primary"), "the guest's primary", source)
         station.start()
         await self._frames(station, source)
-        report = await self._migrate(uri, source, target)
+        report = _as_journals_show(await self._migrate(uri, source, target), source, target)
         if report.status == "completed":
             await self._until(station.heard_from("target.primary"), "the new primary", target)
             await self._frames(station, target)
@@ -99,7 +99,7 @@ class Demo:
             remedy="look at that",
         )
 
-    async def _until(self, event: Any, what: str, vm: DemoVm) -> None:
+    async def _until(self, event: Awaitable[None], what: str, vm: DemoVm) -> None:
         try:
             await asyncio.wait_for(event, PATIENCE_SECONDS)
         except TimeoutError:
@@ -144,7 +144,7 @@ class Demo:
             received=distinct,
             lost=station.sent - distinct,
             duplicated=int(theirs["duplicated"]),
-            longest_gap_ms=float(theirs["longest_gap_ms"]),
+            longest_gap_ms=max(float(theirs["longest_gap_ms"]), station.longest_wait_ms),
         )
         frames = FramesReport(_both(outbound, inbound), station.path(), outbound, inbound)
         return replace(report, frames=frames)
@@ -161,6 +161,23 @@ class Demo:
         except TimeoutError:
             pass
         return await _guest_frames(guest)
+
+
+def _as_journals_show(report: MigrationReport, source: DemoVm, target: DemoVm) -> MigrationReport:
+    """Put the states in that the two journals hold, instead of those that events told of."""
+    return replace(
+        report,
+        source=replace(report.source, states=source.journaled("migration")),
+        target=replace(report.target, states=target.journaled("incoming")),
+        primaries=[
+            replace(
+                primary,
+                source=source.journaled("primary", primary.id),
+                target=target.journaled("primary", primary.id),
+            )
+            for primary in report.primaries
+        ],
+    )
 
 
 async def _guest_frames(guest: QmpConnection) -> Mapping[str, Any]:

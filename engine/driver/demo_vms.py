@@ -90,7 +90,7 @@ class DemoVm:
         ]
 
     async def start(self, incoming: str | None = None) -> None:
-        """Start the process; `opened` waits for its monitor."""
+        """Start the process; its monitor opens later."""
         with (self._folder / f"{self.name}.err").open("wb") as errors:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -99,6 +99,17 @@ class DemoVm:
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=errors,
             )
+
+    def journaled(self, machine: str, instance: str | None = None) -> list[str]:
+        """Return the states that a machine went through, as this VM's journal has them."""
+        states: list[str] = []
+        for line in self.journal.read_text(encoding="utf-8").splitlines():
+            state = json.loads(line)["state"][machine]
+            if instance is not None:
+                state = state.get(instance)
+            if state is not None and states[-1:] != [state]:
+                states.append(state)
+        return states
 
     async def ended(self) -> int:
         """Wait for the process to end and return its status."""

@@ -53,6 +53,9 @@ class Station:
         self._received = 0
         self._arrival = asyncio.Event()
         self._arrived_ms: float | None = None
+        self._sent_ms: float | None = None
+        #: Longest time between two frames written to the guest: for so long it took none.
+        self.longest_wait_ms = 0.0
         self._longest_gap_ms = 0.0
         self._events: dict[str, asyncio.Event] = {}
         #: Port -> when the first frame of the guest came from it.
@@ -84,6 +87,9 @@ class Station:
             if not self.switch.send(build(frame)):
                 break
             self.sent += 1
+            if self._sent_ms is not None:
+                self.longest_wait_ms = max(self.longest_wait_ms, now_ms - self._sent_ms)
+            self._sent_ms = now_ms
             self._due_ms += self._interval_ms
         wait_ms = max(self._due_ms - self._clock.now_ms(), self._interval_ms / 2)
         self._timer = self._clock.call_later(wait_ms, self._send_due)

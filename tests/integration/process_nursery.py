@@ -69,7 +69,9 @@ class _Child:
 
     def send_signal(self, signal: int) -> None:
         if self.returncode is None:
-            os.kill(self.pid, signal)
+            # It may have ended, and been seen off by the nursery, a moment ago.
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal)
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
