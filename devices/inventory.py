@@ -75,21 +75,28 @@ class Inventory:
             raise InventoryError(texts.VFIO_ABSENT % (texts.SYSFS_DEVICE % canonical))
         return self._functions[canonical]
 
+    def check(self, address: str, owner_id: str) -> None:
+        """Check that the function exists and that no other device of this VM holds it.
+
+        Raises InventoryError, as `claim` does.
+        """
+        canonical = parse_host_address(address)
+        if self._functions is not None and canonical not in self._functions:
+            raise InventoryError(texts.VFIO_ABSENT % (texts.SYSFS_DEVICE % canonical))
+        if self._owners.get(canonical, owner_id) != owner_id:
+            raise InventoryError(texts.VFIO_ATTACHED % canonical)
+
     def claim(self, address: str, owner_id: str) -> None:
         """Give the function at `address` to the device `owner_id`; again by the same is no change.
 
         Raises InventoryError, and changes nothing, if it does not exist, is held outside this VM
         or by another device of it. Source: hw/vfio/pci.c vfio_realize, common.c vfio_get_group.
         """
+        self.check(address, owner_id)
         canonical = parse_host_address(address)
-        if self._functions is not None:
-            if canonical not in self._functions:
-                raise InventoryError(texts.VFIO_ABSENT % (texts.SYSFS_DEVICE % canonical))
+        if self._functions is not None and not self._functions[canonical].available:
             function = self._functions[canonical]
-            if not function.available:
-                raise InventoryError(texts.VFIO_BUSY % (canonical, function.group))
-        if self._owners.get(canonical, owner_id) != owner_id:
-            raise InventoryError(texts.VFIO_ATTACHED % canonical)
+            raise InventoryError(texts.VFIO_BUSY % (canonical, function.group))
         self._owners[canonical] = owner_id
 
     def release(self, address: str) -> None:

@@ -80,7 +80,7 @@ class Announcements:
         assert index is not None
         reason = self._hotplug.plug_errors.get(index, "")
         self._vm.world.warn(texts.PLUG_FAILED % reason)
-        if self._vm.profile.name == "native":
+        if self._vm.profile.own_events:
             self._vm.emit(
                 "X_REPLUG_PRIMARY_LOST", {"device-id": self._primary(index), "reason": reason}
             )

@@ -65,7 +65,15 @@ class Hotplug:
         if self._board.topology.frozen:
             self._board.topology.check_hotplug(bus)
             self._refuse_while_migrating()
+        self._check_adoption(options)
         self._adopt(self._realize(model, bus, options))
+
+    def _check_adoption(self, options: Options) -> None:
+        """Refuse a standby for which two primaries wait already: it can have one."""
+        waiting = self._board.topology.paired_with(str(options.get("id")))
+        if len(waiting) > 1 and self._vm.profile.checks_early and options.get("failover"):
+            first, second = (str(device.id) for device in waiting[:2])
+            raise DeviceError(texts.PRIMARY_SECOND % (options["id"], first, second))
 
     def _standby_for(self, options: Options) -> StandbyEntry | None:
         """Return the failover standby that the options name (the first part of the hide test)."""
@@ -121,8 +129,8 @@ class Hotplug:
         return text % name if "%s" in text else text
 
     def _rehearse(self, model: DeviceModel, bus: PciBus, options: Options) -> None:
-        """Native: check even a hidden primary's placement now, not when the guest negotiates."""
-        if self._vm.profile.name != "native":
+        """Check even a hidden primary now, not when the guest negotiates."""
+        if not self._vm.profile.checks_early:
             return
         topology = self._board.topology
         properties = parse_properties(
@@ -131,7 +139,8 @@ class Hotplug:
         topology.remove(topology.realize(model, properties, bus, hotplugged=topology.frozen))
         host = properties.get("host")
         if isinstance(host, str) and host:
-            self._board.inventory.virtual_function(host, "00:00:00:00:00:00")
+            # Whether another program holds it can change until it is plugged.
+            self._board.inventory.check(host, str(options["id"]))
 
     def _register(self, name: str, standby: int, options: Options) -> PrimaryEntry:
         entry = PrimaryEntry(self._vm.runtime.add_primary(standby), name, standby, options)
@@ -165,7 +174,7 @@ class Hotplug:
         netdev = properties.get("netdev")
         if isinstance(netdev, str) and netdev:
             board.netdevs.attach(netdev, device.id)
-        keep = self._vm.profile.name != "native"
+        keep = self._vm.profile.keeps_feature_words
         board.build_state(device, function, keep_features=keep)
         return device
 

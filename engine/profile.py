@@ -1,7 +1,8 @@
 """Profiles: one value for every policy, the timings, and what the monitor says it is.
 
-Rules kept here: a profile decides nothing by itself. Guards read its policies, timers take its
-timings, the greeting prints its version. Both ends of a stream must use the same profile.
+Rules kept here: no transition is decided here: guards read the policies, timers take the timings.
+The rest is how a VM checks, counts and words things. Nothing asks for a profile by its name. Both
+ends of a stream must use the same profile.
 """
 
 from __future__ import annotations
@@ -45,6 +46,19 @@ class Profile:
     strict_types: bool
     #: Whether the incoming MIGRATION setup event comes without capability `events`.
     incoming_setup_always: bool
+    #: Whether both ends say that they are there, and take silence for a loss.
+    heartbeats: bool
+    #: Whether events and query-migrate keys that QEMU lacks are used (X_REPLUG_*, x-replug).
+    own_events: bool
+    #: Whether an error description says why and what to do, or only what QEMU says.
+    explains_losses: bool
+    #: Whether a primary's placement and host device are checked when it is configured, hidden or
+    #: not, and a port that is taken refuses a second device.
+    checks_early: bool
+    #: Whether the feature words a driver wrote outlive its reset (hw/virtio/virtio-pci.c).
+    keeps_feature_words: bool
+    #: Whether query-pci lists a primary that the guest has ejected.
+    lists_ejected: bool
     #: Whether a bad outgoing URI fails a migration instead of being refused before it starts.
     bad_uri_fails: bool
 
@@ -64,6 +78,12 @@ _PROFILES = {
         package="replug",
         strict_types=False,
         incoming_setup_always=False,
+        heartbeats=True,
+        own_events=True,
+        explains_losses=True,
+        checks_early=True,
+        keeps_feature_words=False,
+        lists_ejected=False,
         bad_uri_fails=False,
     ),
     "qemu-7.2": Profile(
@@ -74,6 +94,12 @@ _PROFILES = {
         package="replug as Debian 1:7.2+dfsg-7+deb12u18",
         strict_types=False,
         incoming_setup_always=True,
+        heartbeats=False,
+        own_events=False,
+        explains_losses=False,
+        checks_early=False,
+        keeps_feature_words=True,
+        lists_ejected=True,
         bad_uri_fails=True,
     ),
 }

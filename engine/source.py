@@ -81,7 +81,7 @@ class Source:
                 vm.fire(E.RECV_REFUSE)
             case LoadFailed(reason=reason):
                 self._check(E.RECV_LOAD_FAILED, message)
-                if vm.profile.name == "native":
+                if vm.profile.explains_losses:
                     vm.error_description = texts.TARGET_FAILED % reason
                 vm.fire(E.RECV_LOAD_FAILED)
             case Loaded(digest=digest):

@@ -60,7 +60,7 @@ class Vm:
         self.board = Board(
             configuration.machine,
             configuration.inventory,
-            newer_checks=self.profile.name == "native",
+            newer_checks=self.profile.checks_early,
         )
         self.guest = Guest(ram, configuration.guest, BoardView(self.runtime, self.board))
         self.capabilities = Capabilities()

@@ -86,10 +86,9 @@ class DeviceCommands:
 
     def _query_pci(self, _call: Call) -> list[dict[str, object]]:
         board = self._vm.board
-        if self._vm.profile.name == "native":
-            return board.topology.query_pci(board.is_ejected)
-        # QEMU goes on listing a primary that the guest has ejected and the host has kept.
-        return board.topology.query_pci()
+        if self._vm.profile.lists_ejected:
+            return board.topology.query_pci()
+        return board.topology.query_pci(board.is_ejected)
 
     def _query_rx_filter(self, call: Call) -> list[dict[str, object]]:
         wanted: str | None = call.arguments.get("name")

@@ -39,7 +39,7 @@ def query_migrate(vm: Vm, host: Host) -> dict[str, Any]:
     answer |= vm.statistics.query(vm.migration, host.now_ms(), vm.error_description)
     if is_in_doubt(vm):
         answer["x-replug-in-doubt"] = True
-    if vm.profile.name == "native" and "status" in answer:
+    if vm.profile.own_events and "status" in answer:
         answer["x-replug"] = replug_report(vm, host)
     return answer
 

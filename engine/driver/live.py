@@ -11,7 +11,9 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
+from devices.errors import DeviceError
 from devices.guest_view import ClosePrimary, Fire, OpenPrimary, Path
+from devices.options import Options
 from engine import texts
 from engine.announcements import Announcements
 from engine.configuration import VmConfiguration
@@ -24,6 +26,7 @@ from engine.driver.transport import ResolveFd
 from engine.guest_deeds import perform, take_charge
 from engine.hotplug import Hotplug
 from engine.messages import Heartbeat, Message
+from engine.qmp.errors import QmpError
 from engine.source import Source
 from engine.target import Target
 from engine.timers import Timers
@@ -104,8 +107,16 @@ class LiveVm:
         for netdev in configuration.netdevs:
             self.vm.board.netdevs.add(netdev)
         for options in configuration.devices:
-            self.hotplug.add(options)
+            self._cold_plug(options)
         self.vm.board.topology.freeze()
+
+    def _cold_plug(self, options: Options) -> None:
+        try:
+            self.hotplug.add(options)
+        except (DeviceError, QmpError) as error:
+            named = ",".join(f"{key}={value}" for key, value in options.items())
+            text = f"-device {named}: {error.description}"
+            raise DeviceError(text, hint=getattr(error, "hint", None)) from error
 
     def boot(self) -> None:
         """Start it as its command line says."""
@@ -220,7 +231,7 @@ class LiveVm:
     def _frame_left(self, path: Path) -> None:
         if self._resumed_ms is not None and path not in self._first_frames:
             self._first_frames[path] = self.now_ms() - self._resumed_ms
-            if self.vm.profile.name == "native":
+            if self.vm.profile.own_events:
                 self.vm.emit("X_REPLUG_FIRST_FRAME", {"path": path})
 
     @property
@@ -265,7 +276,7 @@ class LiveVm:
         was_stopped = now_ms - self._beat_ms > 2 * interval_ms
         self._beat_ms = now_ms
         self._beat = self._clock.call_later(interval_ms, self._heartbeat)
-        if self.vm.state(Link) is not Link.OPEN or self.vm.profile.name != "native":
+        if self.vm.state(Link) is not Link.OPEN or not self.vm.profile.heartbeats:
             return
         stream = self.outgoing if self.outgoing.connection else self.incoming
         if was_stopped:

@@ -94,7 +94,7 @@ class Outgoing:
     def _lost(self, error: Exception | None) -> None:
         vm = self._vm
         if vm.error_description is None and vm.state(Handover) is not Handover.IDLE:
-            if vm.profile.name == "native":
+            if vm.profile.explains_losses:
                 vm.error_description = self._loss(error)
             else:
                 # QEMU 7.2 does not read here, so it only ever meets a failed write.

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from devices.e1000e import E1000e
+from devices.errors import DeviceError
 from devices.virtio_net import VirtioNet
+from engine.journal import joint_state
 from statemachines.events import E
 from statemachines.states import NetFailover, Primary, Standby
 from tests.unit.engine.commands.commanded_vm import MAC, PAIR, PRIMARY, STANDBY, CommandedVm
@@ -308,3 +310,30 @@ def test_announce_self_out_of_bounds(name: str, value: int, expected: str) -> No
         "GenericError",
         f"Parameter '{name}' expects a value between {expected}",
     )
+
+
+def test_a_refused_primary_is_no_loss_and_changes_nothing() -> None:
+    held = ("-device", "vfio-pci,host=5e:00.2,id=held,bus=root2")
+    commanded = CommandedVm(*STANDBY, *held)
+    before = joint_state(commanded.vm.runtime, commanded.vm.board)
+    commanded.take_events()
+    commanded.warnings.clear()
+    _, text = commanded.refusal(
+        "device_add",
+        **{"driver": "vfio-pci", "host": "5e:00.2", "id": "pri0", "bus": "root1"},
+        **{"failover_pair_id": "net1"},
+    )
+    assert "already attached" in text
+    assert commanded.take_events() == []
+    assert commanded.warnings == []
+    assert joint_state(commanded.vm.runtime, commanded.vm.board) == before
+
+
+def test_a_standby_for_which_two_primaries_wait_is_refused() -> None:
+    waiting = (
+        *("-device", "vfio-pci,host=5e:00.2,id=one,bus=root1,failover_pair_id=net1"),
+        *("-device", "vfio-pci,host=5e:00.3,id=two,bus=root2,failover_pair_id=net1"),
+    )
+    with pytest.raises(DeviceError, match="more than one primary device to 'net1': 'one' and"):
+        CommandedVm(*waiting, *STANDBY)
+    assert len(CommandedVm(*waiting, *STANDBY, profile="qemu-7.2").vm.board.primaries) == 2
