@@ -157,6 +157,9 @@ def _digest_equal(source: SideView) -> bool | None:
 def _frames(observation: Observation, guest: Mapping[str, Any]) -> FramesReport:
     """What only the guest knows: a frame that was lost on its way out is not seen from inside."""
     received, repeated = integer(guest.get("received")), integer(guest.get("duplicated"))
+    if not received and not guest.get("sent"):
+        # A guest without traffic lost none, and kept none either.
+        return FramesReport(path=observation.path or None)
     return FramesReport(
         path=observation.path or None,
         outbound=FlowReport(sent=integer(guest.get("sent"))),

@@ -16,6 +16,7 @@ from devices.options import OptionError, parse_duration, parse_size
 from engine.migration_request import PAUSE, VERIFY_RAM, MigrationRequest
 from engine.monitor_address import MonitorAddressError, parse_monitor_address
 from engine.monitor_options import MonitorEndpoint, UnixEndpoint
+from engine.uri import UriError, parse_uri
 
 EPILOG = """\
 exit status:
@@ -32,6 +33,10 @@ Ctrl-C cancels, and waits for the source's `cancelled`; a second one does not wa
 this command leaves the migration running, and --attach takes it over again; with --pause it is
 cancelled then, for the source would stand still. Capabilities and parameters stay as they were set.
 """
+
+
+#: Protocols that replug does not speak and a QEMU may.
+_QEMUS_OWN = ("vsock:", "rdma:")
 
 
 class UsageError(Exception):
@@ -141,6 +146,11 @@ def _check(given: argparse.Namespace, vm: Sequence[str]) -> None:
         return
     if given.uri is None:
         raise UsageError("expected the URI to migrate to, before the options of a VM")
+    if not given.uri.startswith(_QEMUS_OWN):
+        try:
+            parse_uri(given.uri, incoming=False)
+        except UriError as error:
+            raise UsageError(f"{given.uri!r}: {error}") from error
     if given.qmp is None and not vm:
         raise UsageError("expected --qmp ADDRESS of a VM, or the options of a VM after the URI")
     if given.qmp is not None and vm:

@@ -184,6 +184,22 @@ async def test_source_dies_after_commit(lab: Lab) -> None:
     await migrates_again(lab, target)
 
 
+@scenario
+async def test_source_dies_before_its_commit_arrives(lab: Lab) -> None:
+    source, target = await lab.pair()
+    async with Relay(lab.path("relay"), lab.path("migration")) as relay:
+        relay.to_target.rule(Commit, Way.WITHHOLD)
+        await source.command("migrate", uri=relay.uri)
+        await relay.until_reached(Commit)
+        source.kill()
+        await target_in_doubt(target)
+    await target.command("x-replug-resolve", keep="target")
+    await target.status("completed")
+    assert await target.run_state() == "running"
+    await target.on_primaries()
+    await migrates_again(lab, target)
+
+
 # -- the link is cut
 
 
