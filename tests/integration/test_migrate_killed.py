@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 from collections.abc import Awaitable, Callable
 
@@ -11,7 +12,7 @@ import pytest
 
 from engine.messages import Accept, Loaded
 from tests.integration.lab import Lab, scenario
-from tests.integration.outcomes import moved
+from tests.integration.outcomes import moved, stayed
 from tests.integration.relay import Relay, Way
 from tests.integration.test_migration_cancel import SLOW
 from tests.integration.vms import Vm
@@ -85,3 +86,22 @@ async def test_killed(lab: Lab, status: str) -> None:
         assert report["status"] == "completed"
         assert report["source"]["states"][-1] == "completed"
         await moved(source, target)
+
+
+@scenario
+async def test_killed_while_cancelling(lab: Lab) -> None:
+    patient = ("-profile", "qemu-7.2", "-global", "replug.cancel_wait_ms=19000")
+    source, _ = await lab.pair(*patient, guest="eject=never,fill=4M")
+    command = await start(source, lab.uri())
+    await source.status("wait-unplug")
+    command.send_signal(signal.SIGINT)
+    await source.status("cancelling")
+    command.kill()
+    await command.wait()
+    follower = await start(source, "--attach")
+    assert follower.stdout is not None
+    assert json.loads(await follower.stdout.readline())["status"] == "cancelling"
+    await source.tell_guest("eject", "hostdev0")
+    await follower.stdout.read()
+    assert await follower.wait() == 3
+    await stayed(source, "cancelled")
