@@ -59,8 +59,6 @@ class PrimaryEntry:
     device: PciDevice | None = None
     #: Its permanent MAC while it is realized.
     mac: str | None = None
-    #: Whether the guest has ejected it while the host kept it.
-    ejected: bool = False
 
 
 class Board:
@@ -89,10 +87,6 @@ class Board:
     def primaries_of(self, standby: int) -> list[PrimaryEntry]:
         """Return a standby's primaries, oldest first."""
         return [p for p in self.primaries.values() if p.standby == standby]
-
-    def is_ejected(self, device: PciDevice) -> bool:
-        """Return whether the guest has ejected this device while the host kept it."""
-        return any(p.device is device and p.ejected for p in self.primaries.values())
 
     def path_of(self, device: PciDevice) -> str:
         """Return the PCI path that a device's section is named after (qdev pcibus_get_dev_path)."""

@@ -25,7 +25,6 @@ from statemachines.states import (
     Feature,
     Lower,
     NetFailover,
-    Primary,
     Resume,
     Slot,
     Standby,
@@ -84,7 +83,7 @@ def mirror(vm: Vm) -> None:
 
 def _show_slot(vm: Vm, port: PcieRootPort, devices: list[PciDevice]) -> None:
     """Set a port's slot registers: presence, power, indicator (hw/pci/pcie.c)."""
-    present = any(not vm.board.is_ejected(device) for device in devices)
+    present = any(not vm.is_ejected(device) for device in devices)
     slots = [
         vm.state(Slot, entry.index)
         for entry in vm.board.primaries.values()
@@ -110,16 +109,8 @@ def save_state(vm: Vm, latched: Latched) -> StateMessage:
         entry.state.status = status_of(status)
     vm.guest.record_driver_states()
     return StateMessage(
-        sections=list(save_devices(vm.board.streamed(lambda device: _stays(vm, device)))),
+        sections=list(save_devices(vm.board.streamed(vm.is_ejected))),
         globals={"resume": latched[Resume][0].value},
-    )
-
-
-def _stays(vm: Vm, device: PciDevice) -> bool:
-    """Say whether a device's state stays here: a primary's, once the migration unplugged it."""
-    return any(
-        entry.device is device and vm.state(Primary, entry.index) is Primary.UNPLUGGED
-        for entry in vm.board.primaries.values()
     )
 
 

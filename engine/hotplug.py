@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from devices import texts
 from devices.catalogue import DeviceModel, check_driver, check_id, parse_properties
+from devices.e1000e import E1000e
 from devices.errors import DeviceError
 from devices.frames import mac_text
 from devices.inventory import VirtualFunction
 from devices.options import Options
 from devices.pci import PciBus, PciDevice
-from devices.vfio_pci import migration_blocker
+from devices.vfio_pci import VfioPci, migration_blocker
 from devices.virtio_net import VirtioNet
 from engine.board import PrimaryEntry, StandbyEntry
 from engine.qmp import texts as qmp_texts
@@ -237,7 +238,7 @@ class Hotplug:
             self.plug_errors[entry.index] = error.description
             self._vm.fire(E.PLUG_FAILED, entry.index)
             return
-        entry.device, entry.ejected = device, False
+        entry.device = device
         entry.mac = self._nic_mac(device)
         self._vm.fire(E.PRIMARY_PLUGGED, entry.index)
 
@@ -246,17 +247,20 @@ class Hotplug:
         if entry.device is None:
             self._plug_primary(index)
             return
-        entry.ejected = False
         self._vm.fire(E.PRIMARY_PLUGGED, entry.index)
 
     def _hide_primary(self, index: int | None) -> None:
-        self._entry(index).ejected = True
+        """The host keeps the function and gives it back its addresses (pci_set_power: reset)."""
+        device = self._entry(index).device
+        state = None if device is None else self._board.states.get(device)
+        if isinstance(state, VfioPci | E1000e):
+            state.reset()
 
     def _delete_primary(self, index: int | None) -> None:
         entry = self._entry(index)
         if entry.device is not None:
             self._remove(entry.device)
-        entry.device, entry.mac, entry.ejected = None, None, False
+        entry.device, entry.mac = None, None
 
     def _entry(self, index: int | None) -> PrimaryEntry:
         if index is None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from devices.guest import Guest
+from devices.pci import PciDevice
 from devices.ram import Ram
 from engine.board import Board
 from engine.configuration import VmConfiguration
@@ -32,7 +33,7 @@ from statemachines import effects
 from statemachines.effects import Command, Do, Send
 from statemachines.events import E
 from statemachines.runtime import Happening, Latched, RefusedError, Runtime, StateError, Step
-from statemachines.states import Incoming, Migration, RunState, State
+from statemachines.states import Incoming, Migration, Primary, RunState, State
 
 Handler = Callable[[int | None], None]
 Sender = Callable[[effects.Message, Happening], None]
@@ -121,6 +122,13 @@ class Vm:
         state = self.state(RunState)
         assert isinstance(state, RunState)
         return state
+
+    def is_ejected(self, device: PciDevice) -> bool:
+        """Return whether a device is a primary that the guest ejected and the host has kept."""
+        return any(
+            entry.device is device and self.state(Primary, entry.index) is Primary.UNPLUGGED
+            for entry in self.board.primaries.values()
+        )
 
     @property
     def events_enabled(self) -> bool:

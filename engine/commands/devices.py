@@ -88,7 +88,7 @@ class DeviceCommands:
         board = self._vm.board
         if self._vm.profile.lists_ejected:
             return board.topology.query_pci()
-        return board.topology.query_pci(board.is_ejected)
+        return board.topology.query_pci(self._vm.is_ejected)
 
     def _query_rx_filter(self, call: Call) -> list[dict[str, object]]:
         wanted: str | None = call.arguments.get("name")
