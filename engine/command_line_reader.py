@@ -40,7 +40,7 @@ from engine.monitor_options import (
     PendingMonitor,
     parse_text_options,
 )
-from engine.profile import PROFILE_NAMES, Profile, load_profile
+from engine.profile import BRIDGE_HOTPLUG, PROFILE_NAMES, Profile, load_profile
 from engine.uri import parse_uri
 
 #: Most -device options (as many as the stream's HELLO can list).
@@ -63,8 +63,6 @@ _MACHINES: tuple[tuple[re.Pattern[str], MachineType], ...] = (
     (re.compile(r"q35|pc-q35-[0-9]{1,2}\.[0-9]{1,2}"), "q35"),
     (re.compile(r"pc|pc-i440fx-[0-9]{1,2}\.[0-9]{1,2}"), "pc"),
 )
-#: QEMU's switch between ACPI and native hotplug (libvirt and others set it by -global).
-_BRIDGE_HOTPLUG = "ICH9-LPC.acpi-pci-hotplug-with-bridge-support"
 
 
 class OptionReader:
@@ -252,7 +250,7 @@ class OptionReader:
         else:
             driver, name, value = _global_members(parse_text_options(text))
         key = f"{driver}.{name}"
-        if key == _BRIDGE_HOTPLUG:
+        if key == BRIDGE_HOTPLUG:
             value = "on" if parse_bool(key, value) else "off"
         elif driver != "replug":
             self.ignore(f"-global {key}")

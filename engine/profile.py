@@ -106,7 +106,8 @@ _PROFILES = {
 
 #: The names of all profiles, the default first.
 PROFILE_NAMES = tuple(_PROFILES)
-_BRIDGE_HOTPLUG = "ICH9-LPC.acpi-pci-hotplug-with-bridge-support"
+#: QEMU's own switch: off hands the slots' hotplug to the slots.
+BRIDGE_HOTPLUG = "ICH9-LPC.acpi-pci-hotplug-with-bridge-support"
 
 
 def load_profile(name: str, settings: Mapping[str, str]) -> Profile:
@@ -127,7 +128,7 @@ def load_profile(name: str, settings: Mapping[str, str]) -> Profile:
     policies = dict(profile.policies)
     timings = profile.timings
     for key, value in settings.items():
-        if key == _BRIDGE_HOTPLUG:
+        if key == BRIDGE_HOTPLUG:
             policies["hotplug"] = "native" if value in ("off", "false", "no") else "acpi"
         elif key.startswith("replug."):
             timings = _with_timing(timings, key.removeprefix("replug."), value)

@@ -1,7 +1,8 @@
 """The named policies that a profile fixes, and the values each may take.
 
 Rules kept here:
-1. A policy is read by guards and nowhere else; a profile is one value for every policy.
+1. Transitions read a policy through guards alone; a profile is one value for every policy. What
+   is no transition (a check made early, a line of a report) may look at one too.
 2. `native` is how it should be done; `qemu-7.2` mirrors QEMU 7.2, defects included.
 3. Timings, texts and anything that decides no transition belong to the engine's profile.
 """

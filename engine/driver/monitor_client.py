@@ -106,11 +106,6 @@ class MonitorClient:
         self.send(session.greeting())
         self._arm_reader()
 
-    @property
-    def pending_bytes(self) -> int:
-        """How much waits for the client to read it."""
-        return self._pending_bytes
-
     def send(self, line: bytes) -> None:
         """Write a line after all that waits; dropped once the connection is over."""
         if self._over:

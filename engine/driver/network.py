@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from devices import frames
 from devices.frames import AnnounceFrame, FrameError, NumberedFrame, mac_bytes
@@ -206,7 +207,7 @@ class Network:
                 done()
 
         for nic in nics:
-            self._request(nic, direct_here=False, done=lambda nic=nic: one_is_quiet(nic))  # type: ignore[misc]
+            self._request(nic, direct_here=False, done=partial(one_is_quiet, nic))
         if not nics:
             done()
 
