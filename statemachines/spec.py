@@ -5,9 +5,10 @@ Rules kept here:
 2. Every cell (state, event) of a table's alphabet moves, is ignored with its reason, is refused
    with a text for the operator, or, where nothing is written, is illegal.
 3. Of several rows in one cell the first whose guard holds is taken; then ignored, then refused.
-   An entry that an earlier unguarded one hides, a duplicate, an unknown or an unreachable state is
-   an error at construction; only `Ignored` and `Refused` entries that sweep over several cells
-   may meet cells that are decided already, and leave these alone.
+   An entry that an earlier unguarded one hides, a duplicate, an unknown or an unreachable state, a
+   state that no row leaves and that is not final is an error at construction; only `Ignored` and
+   `Refused` entries that sweep over several cells may meet cells that are decided already, and
+   leave these alone.
 """
 
 from __future__ import annotations
@@ -195,6 +196,10 @@ class MachineSpec:
         missing = [state.name for state in self.states if state not in reached]
         if missing:
             raise SpecError(f"{self.name}: no row leads to {', '.join(missing)}")
+        left = {state for row in self.rows for state in row.states if row.next not in (None, state)}
+        stuck = [state.name for state in self.states if state not in left | self.final]
+        if stuck:
+            raise SpecError(f"{self.name}: no row leads out of {', '.join(stuck)}, nor is it final")
 
     @property
     def alphabet(self) -> frozenset[E]:

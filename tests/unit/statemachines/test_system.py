@@ -24,7 +24,7 @@ def table(states: type[State], per: Per, *rows: Row, **fields: Any) -> MachineSp
         states=states,
         summary="",
         initial=first,
-        final=frozenset(),
+        final=frozenset(others),
         per=per,
         rows=(*reaching, *rows),
         **fields,
