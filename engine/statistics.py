@@ -12,6 +12,7 @@ from typing import Any
 from devices.ram import PAGE_BYTES
 from statemachines.runtime import Step
 from statemachines.states import Handover, Incoming, Migration, RunState, Takeover
+from statemachines.tables.conditions import RUNNING_STATUSES
 
 
 @dataclass
@@ -122,11 +123,11 @@ class Statistics:
 
     @property
     def wait_unplug_ms(self) -> float:
-        """Time in wait-unplug."""
-        for status in ("active", "cancelling", "failed"):
-            if status in self.stamps_ms:
-                return self._between("wait-unplug", status)
-        return 0.0
+        """Time in wait-unplug, once it is over."""
+        states, waiting = self.outgoing_states, Migration.WAIT_UNPLUG.value
+        if waiting not in states[:-1]:
+            return 0.0
+        return self._between(waiting, states[states.index(waiting) + 1])
 
     @property
     def total_ms(self) -> float:
@@ -162,9 +163,5 @@ class Statistics:
         return answer
 
 
-_WITH_NUMBERS = (
-    Migration.ACTIVE,
-    Migration.CANCELLING,
-    Migration.PRE_SWITCHOVER,
-    Migration.DEVICE,
-)
+#: From the first pass on (migration.c fill_source_migration_info).
+_WITH_NUMBERS = frozenset(RUNNING_STATUSES) - {Migration.SETUP, Migration.WAIT_UNPLUG}

@@ -3,6 +3,8 @@
 What may live here: enumerations and structures of the QMP interface. Names and members are those
 of QEMU 7.2's schema; members that only concern what replug does not do (disks, XBZRLE, compression,
 postcopy) are left out, since the schema tells what is served. replug's own begin with `x-replug-`.
+What a lifecycle can be in is read from its Enum; of an enumeration of QEMU's the values that are
+never reached here are listed too, for a client compares the whole of it with the one it knows.
 """
 
 from __future__ import annotations
@@ -22,40 +24,30 @@ from engine.qmp.schema import (
     optional,
     required,
 )
+from statemachines.states import Incoming, Migration, RunState, State
 
-MIGRATION_STATUS = Enumeration(
+
+def _statuses(name: str, *lifecycles: type[State], never: tuple[str, ...]) -> Enumeration:
+    """Return QEMU's enumeration: what the lifecycles can be in, and what is never reached."""
+    reached = (state.value for lifecycle in lifecycles for state in lifecycle)
+    return Enumeration(name, tuple(dict.fromkeys((*reached, *never))))
+
+
+MIGRATION_STATUS = _statuses(
     "MigrationStatus",
-    (
-        "none",
-        "setup",
-        "cancelling",
-        "cancelled",
-        "active",
-        "postcopy-active",
-        "postcopy-paused",
-        "postcopy-recover",
-        "completed",
-        "failed",
-        "colo",
-        "pre-switchover",
-        "device",
-        "wait-unplug",
-    ),
+    Migration,
+    Incoming,
+    never=("postcopy-active", "postcopy-paused", "postcopy-recover", "colo"),
 )
 
-RUN_STATE = Enumeration(
+RUN_STATE = _statuses(
     "RunState",
-    (
+    RunState,
+    never=(
         "debug",
-        "inmigrate",
         "internal-error",
         "io-error",
-        "paused",
-        "postmigrate",
-        "prelaunch",
-        "finish-migrate",
         "restore-vm",
-        "running",
         "save-vm",
         "shutdown",
         "suspended",

@@ -20,17 +20,10 @@ from statemachines.states import (
     Slot,
 )
 
-#: Outgoing statuses in which a migration is under way (QEMU migration_is_running).
-RUNNING_STATUSES = (
-    Migration.SETUP,
-    Migration.WAIT_UNPLUG,
-    Migration.ACTIVE,
-    Migration.PRE_SWITCHOVER,
-    Migration.DEVICE,
-    Migration.CANCELLING,
-)
 #: Outgoing statuses in which a new migration may be asked for (QEMU migration_is_idle).
 IDLE_STATUSES = (Migration.NONE, Migration.COMPLETED, Migration.CANCELLED, Migration.FAILED)
+#: Outgoing statuses in which a migration is under way (QEMU migration_is_running).
+RUNNING_STATUSES = tuple(status for status in Migration if status not in IDLE_STATUSES)
 
 MIGRATING = In(*RUNNING_STATUSES)
 

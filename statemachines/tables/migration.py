@@ -299,11 +299,7 @@ MIGRATION = MachineSpec(
         Ignored(M.CANCELLING, (E.CONNECTED, E.CONNECTED_ONE_WAY, E.CONNECT_FAILED), "cancelled"),
         Ignored(IDLE_STATUSES, E.CANCEL, "no migration is under way (qmp_migrate_cancel)"),
         Ignored(tuple(M), E.PRIMARY_UNPLUGGED, "nothing is waited for, or another one still is"),
-        Ignored(
-            (M.NONE, M.SETUP, M.ACTIVE, M.PRE_SWITCHOVER, M.DEVICE, *IDLE_STATUSES[1:]),
-            E.POLL,
-            "the wait has ended",
-        ),
+        Ignored(tuple(M), E.POLL, "the wait has ended"),
         Ignored(tuple(M), E.UNPLUG_DEADLINE, "the wait has ended"),
         Ignored(tuple(M), E.CANCEL_WAIT_OVER, "it was asked for by a cancel that has ended"),
         Ignored(tuple(M), E.UNPLUG_REFUSED, "the migration goes on with the primary attached"),
@@ -313,7 +309,7 @@ MIGRATION = MachineSpec(
             "nothing waits for it",
         ),
         Ignored(
-            (*_ENDED, M.NONE, M.SETUP, M.WAIT_UNPLUG, M.PRE_SWITCHOVER, M.ACTIVE, M.DEVICE),
+            tuple(M),
             E.PEER_LOST,
             "the migration has ended, has given the VM away, or looks at the stream later",
         ),
