@@ -3,7 +3,6 @@
 What may live here: checks of Markdown against the code and the files it speaks of. Rules:
 
 - a command is read by the parser that will read it when somebody pastes it; it is not run;
-- a diff in the docs is applied to a copy of the files it names, so it cannot go stale unnoticed;
 - a table that lists what the code lists is compared with the code.
 """
 
@@ -12,9 +11,6 @@ from __future__ import annotations
 import contextlib
 import re
 import shlex
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -231,66 +227,3 @@ def test_every_test_that_the_scenarios_name_is_where_they_say() -> None:
         for name in re.findall(r"`([^`]+)`", names):
             pattern = rf"def {re.escape(name)}\(".replace("…", r"\w*")
             assert re.search(pattern, text), f"{path}: {name}"
-
-
-# -- the diffs in docs/contributing.md
-
-
-def apply(diff: str, root: Path) -> None:
-    """Apply a diff without line numbers: hunks are looked for in order, and have to be there."""
-    for part in re.split(r"^--- a/.*\n", diff, flags=re.MULTILINE)[1:]:
-        name, _, text = part.partition("\n")
-        path = root / name.removeprefix("+++ b/")
-        done, rest = "", path.read_text("utf-8")
-        for hunk in re.split(r"^@@.*\n", text, flags=re.MULTILINE)[1:]:
-            lines = hunk.splitlines(keepends=True)
-            before = "".join(line[1:] for line in lines if line[0] in " -")
-            after = "".join(line[1:] for line in lines if line[0] in " +")
-            skipped, found, rest = rest.partition(before)
-            assert found, f"docs/contributing.md: this is no longer in {path.name}:\n{before}"
-            done += skipped + after
-        path.write_text(done + rest)
-
-
-@pytest.fixture(scope="module")
-def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The three packages as they are once the diffs are applied."""
-    root = tmp_path_factory.mktemp("changed")
-    for package in ("statemachines", "devices", "engine"):
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / package, root / package, ignore=ignored)
-    shown = blocks(PAGES["docs/contributing.md"], "diff")
-    assert len(shown) == 2
-    for diff in shown:
-        apply(diff, root)
-    return root
-
-
-def run_in(root: Path, program: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_the_new_status_keeps_the_laws_and_is_drawn(changed: Path) -> None:
-    program = """
-import statemachines.system
-from statemachines.diagram.export import export_one
-print(statemachines.__file__)
-print(export_one("takeover", "mermaid"))
-"""
-    where, _, drawn = run_in(changed, program).partition("\n")
-    assert Path(where).is_relative_to(changed)
-    assert "loaded --> launching : RECV_COMMIT" in drawn
-
-
-def test_the_new_command_is_declared_and_answers_as_declared(changed: Path) -> None:
-    program = """
-from engine.commands.run import RunCommands
-from engine.qmp.commands import COMMANDS
-answer = RunCommands(None, None).handlers()["query-kvm"](None)
-print(COMMANDS["query-kvm"].returns.check(answer, "return"))
-"""
-    assert run_in(changed, program) == "{'enabled': False, 'present': False}\n"
