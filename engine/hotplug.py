@@ -25,7 +25,7 @@ from engine.vm import Vm
 from statemachines.effects import Command
 from statemachines.events import E
 from statemachines.guards import Per
-from statemachines.runtime import RefusedError
+from statemachines.refusals import Field
 from statemachines.states import Blocker, Primary
 from statemachines.tables.conditions import IDLE_STATUSES
 
@@ -103,16 +103,14 @@ class Hotplug:
         absent = self._vm.state(Primary, entry.index) is Primary.ABSENT
         previous, entry.options = entry.options, options if absent else entry.options
         try:
-            self._vm.runtime.check(event, entry.index)
+            self._vm.check(event, entry.index, self._named_in_refusals(entry, standby, bus))
             if not misplaced and absent:
                 self._rehearse(model, bus, options)
-        except (RefusedError, DeviceError) as error:
+        except (QmpError, DeviceError):
             entry.options = previous
             if is_new:
                 self._forget(entry)
-            if isinstance(error, DeviceError):
-                raise
-            raise generic_error(self._refusal(error.text, standby, name)) from error
+            raise
         self._vm.fire(event, entry.index)
         if misplaced:
             kept = self._vm.profile.policies["refused_primary"] == "poisons"
@@ -123,11 +121,14 @@ class Hotplug:
         if reason is not None:
             raise DeviceError(reason)
 
-    def _refusal(self, text: str, standby: StandbyEntry, name: str) -> str:
-        if text.count("%s") == 3:
-            other = next(p.id for p in self._board.primaries_of(standby.index) if p.id != name)
-            return text % (standby.id, other, name)
-        return text % name if "%s" in text else text
+    def _named_in_refusals(
+        self, entry: PrimaryEntry, standby: StandbyEntry, bus: PciBus
+    ) -> dict[Field, str]:
+        named = {Field.DEVICE: entry.id, Field.STANDBY: standby.id, Field.BUS: bus.name}
+        others = [mine.id for mine in self._board.primaries_of(standby.index) if mine is not entry]
+        if others:
+            named[Field.OTHER_PRIMARY] = others[0]
+        return named
 
     def _rehearse(self, model: DeviceModel, bus: PciBus, options: Options) -> None:
         """Check even a hidden primary now, not when the guest negotiates."""
@@ -278,7 +279,7 @@ class Hotplug:
         """
         primary = self._board.primary_named(name)
         if primary is not None:
-            self._vm.ask(E.DEVICE_DEL, primary.index, name)
+            self._vm.ask(E.DEVICE_DEL, primary.index, {Field.DEVICE: name})
             return
         device = self._board.topology.device(name)
         if device is None:

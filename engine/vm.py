@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from devices.guest import Guest
@@ -32,11 +33,19 @@ from engine.world import World
 from statemachines import effects
 from statemachines.effects import Command, Do, Send
 from statemachines.events import E
+from statemachines.refusals import Field, RefusalKind
 from statemachines.runtime import Happening, Latched, RefusedError, Runtime, StateError, Step
 from statemachines.states import Incoming, Migration, Primary, RunState, State
 
 Handler = Callable[[int | None], None]
 Sender = Callable[[effects.Message, Happening], None]
+
+#: For an event whose refusals have no blanks.
+NO_VALUES: Mapping[Field, str] = MappingProxyType({})
+_ERROR_CLASSES = {
+    RefusalKind.GENERIC: ErrorClass.GENERIC_ERROR,
+    RefusalKind.DEVICE_NOT_FOUND: ErrorClass.DEVICE_NOT_FOUND,
+}
 
 
 @dataclass(frozen=True)
@@ -137,24 +146,27 @@ class Vm:
 
     # -- moving
 
-    def check(self, event: E, index: int | None = None, *fill: str) -> None:
-        """Check that an event could happen now; `fill` fills the refusal's text.
+    def check(
+        self, event: E, index: int | None = None, values: Mapping[Field, str] = NO_VALUES
+    ) -> None:
+        """Check that an event could happen now; `values` fill the refusal's text.
 
-        :raise QmpError: with the table's text.
+        :raise QmpError: with the table's text and class.
         """
         try:
             self.runtime.check(event, index)
-        except RefusedError as refusal:
-            text = refusal.text % fill if "%s" in refusal.text else refusal.text
-            found = ErrorClass.DEVICE_NOT_FOUND if text.endswith("not found") else None
-            raise QmpError(found or ErrorClass.GENERIC_ERROR, text) from refusal
+        except RefusedError as error:
+            refused = error.refused
+            raise QmpError(_ERROR_CLASSES[refused.kind], refused.told(values)) from error
 
-    def ask(self, event: E, index: int | None = None, *fill: str) -> None:
-        """Fire an event that a table may refuse; `fill` fills the refusal's text.
+    def ask(
+        self, event: E, index: int | None = None, values: Mapping[Field, str] = NO_VALUES
+    ) -> None:
+        """Fire an event that a table may refuse; `values` fill the refusal's text.
 
-        :raise QmpError: with the table's text; nothing has moved.
+        :raise QmpError: with the table's text and class; nothing has moved.
         """
-        self.check(event, index, *fill)
+        self.check(event, index, values)
         self.fire(event, index)
 
     def fire(self, event: E, index: int | None = None, latched: Latched | None = None) -> None:

@@ -47,7 +47,7 @@ class RefusedError(StateError):
 
     def __init__(self, machine: str, state: State, event: E, refused: Refused) -> None:
         super().__init__(machine, state, event, frozenset())
-        self.text = refused.text
+        self.refused = refused
         self.args = (f"{machine} in {state.value} refuses {event.name}: {refused.text}",)
 
 

@@ -13,12 +13,13 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from statemachines.effects import Effect
 from statemachines.events import E
 from statemachines.guards import ALWAYS, Guard, Per
+from statemachines.refusals import Field, RefusalKind
 from statemachines.states import State
 
 Where = State | Iterable[State]
@@ -92,12 +93,28 @@ class Refused:
     state: Where
     #: What was asked.
     event: E
-    #: The text for the operator; `%s` takes the device's id or what the engine documents.
+    #: The text for the operator; each `%s` in it takes one of the fields.
     text: str
+    #: What fills the text, in order.
+    fields: tuple[Field, ...] = ()
+    #: Its class, for the sender's program.
+    kind: RefusalKind = RefusalKind.GENERIC
     #: Guard, read before the step.
     when: Guard = ALWAYS
     #: Where the rule comes from.
     cite: str = ""
+
+    def __post_init__(self) -> None:
+        if self.text.count("%s") != len(self.fields) or self.text.count("%") != len(self.fields):
+            names = ", ".join(field.value for field in self.fields) or "nothing"
+            raise SpecError(f"refusal {self.text!r} needs one '%s' for each field: it has {names}")
+
+    def told(self, values: Mapping[Field, str]) -> str:
+        """Return the text with its fields filled in.
+
+        :raise KeyError: if one of `fields` has no value.
+        """
+        return self.text % tuple(values[field] for field in self.fields)
 
     @property
     def states(self) -> tuple[State, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from statemachines.effects import Command, Raise, do
 from statemachines.events import E
 from statemachines.guards import All, In, Not, Per, Policy
+from statemachines.refusals import Field
 from statemachines.spec import Ignored, MachineSpec, Refused, Row
 from statemachines.states import Blocker, Handover, Link, Migration, PauseCapability, RunState
 from statemachines.tables.conditions import (
@@ -377,6 +378,7 @@ MIGRATION = MachineSpec(
             tuple(s for s in M if s is not M.PRE_SWITCHOVER),
             E.CONTINUE,
             "Migration not in expected state: %s",
+            (Field.STATUS,),
             cite="migration.c qmp_migrate_continue",
         ),
     ),

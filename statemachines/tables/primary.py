@@ -10,6 +10,7 @@ from __future__ import annotations
 from statemachines.effects import Command, Raise, do
 from statemachines.events import E
 from statemachines.guards import All, AnyOf, In, Not, Per, Policy, Sibling
+from statemachines.refusals import Field, RefusalKind
 from statemachines.spec import Ignored, MachineSpec, Refused, Row
 from statemachines.states import Feature, Hidden, Primary, Request, Slot, Stored
 from statemachines.tables.conditions import (
@@ -217,6 +218,7 @@ PRIMARY = MachineSpec(
             P.ABSENT,
             E.DEVICE_ADD,
             "Cannot attach more than one primary device to '%s': '%s' and '%s'",
+            (Field.STANDBY, Field.OTHER_PRIMARY, Field.DEVICE),
             when=ANOTHER_IS_ATTACHED,
             cite="failover_hide_primary_device",
         ),
@@ -225,18 +227,29 @@ PRIMARY = MachineSpec(
             P.ABSENT,
             E.DEVICE_ADD_MISPLACED,
             "Cannot attach more than one primary device to '%s': '%s' and '%s'",
+            (Field.STANDBY, Field.OTHER_PRIMARY, Field.DEVICE),
         ),
         Refused(
-            (P.PLUGGED, P.UNPLUG_PENDING, P.UNPLUGGED), E.DEVICE_ADD, "Duplicate device ID '%s'"
+            (P.PLUGGED, P.UNPLUG_PENDING, P.UNPLUGGED),
+            E.DEVICE_ADD,
+            "Duplicate device ID '%s'",
+            (Field.DEVICE,),
         ),
         Refused(
             (P.PLUGGED, P.UNPLUG_PENDING, P.UNPLUGGED),
             E.DEVICE_ADD_MISPLACED,
             "Bus '%s' does not support hotplugging",
+            (Field.BUS,),
             cite="softmmu/qdev-monitor.c qdev_device_add_from_qdict: the bus before the id",
         ),
         Refused(P.ABSENT, E.ADOPT, "device_add not allowed while migrating"),
-        Refused((P.ABSENT, P.HIDDEN), E.DEVICE_DEL, "Device '%s' not found"),
+        Refused(
+            (P.ABSENT, P.HIDDEN),
+            E.DEVICE_DEL,
+            "Device '%s' not found",
+            (Field.DEVICE,),
+            RefusalKind.DEVICE_NOT_FOUND,
+        ),
         Refused(
             P.PLUGGED,
             E.DEVICE_DEL,
@@ -248,6 +261,7 @@ PRIMARY = MachineSpec(
             (P.PLUGGED, P.UNPLUG_PENDING, P.UNPLUGGED),
             E.DEVICE_DEL,
             "Device %s is already in the process of unplug",
+            (Field.DEVICE,),
             cite="softmmu/qdev-monitor.c qmp_device_del",
         ),
     ),

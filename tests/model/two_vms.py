@@ -179,7 +179,7 @@ class TwoVms:
             vm.runtime.check(event, index)
         except RefusedError as refused:
             if refused.machine == spec_of(event.info.owner).name:
-                return refused.text
+                return refused.refused.text
             raise UnhandledError(f"{vm.name}: {refused}") from refused
         except StateError as illegal:
             if illegal.machine == spec_of(event.info.owner).name:

@@ -265,7 +265,7 @@ class RuntimeAgreesWithTheTables(RuleBasedStateMachine):
                 effects = [(h.effect, _device(h.scope)) for h in step.effects]
                 steps.append((step.event, _device(step.scope), effects))
         except StateError as error:
-            text = error.text if isinstance(error, RefusedError) else ""
+            text = error.refused.text if isinstance(error, RefusedError) else ""
             return steps, (error.machine, text)
         return steps, None
 

@@ -9,6 +9,7 @@ import pytest
 
 from statemachines.events import E
 from statemachines.guards import ALWAYS, In, Per, Policy
+from statemachines.refusals import Field
 from statemachines.spec import Ignored, MachineSpec, Refused, Row, SpecError
 from statemachines.states import Blocker, PauseCapability, ReturnPath, State
 from statemachines.system import ALL_MACHINES
@@ -74,6 +75,29 @@ def test_rows_keep_their_order() -> None:
 def test_a_broken_table_is_no_table(entries: tuple[Any, ...], law: str) -> None:
     with pytest.raises(SpecError, match=f"^toy.*{law}"):
         table(*entries)
+
+
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        ("no '%s'", ()),
+        ("no", (Field.BUS,)),
+        ("%s of %s", (Field.BUS,)),
+        ("%d of %s", (Field.BUS, Field.DEVICE)),
+        ("100 % full", ()),
+    ],
+)
+def test_a_refusal_has_a_field_for_each_blank(text: str, fields: tuple[Field, ...]) -> None:
+    with pytest.raises(SpecError, match="needs one '%s' for each field"):
+        Refused(OFF, E.RETURN_PATH_ON, text, fields)
+
+
+def test_a_refusal_is_told_with_its_fields_in_their_order() -> None:
+    values = {Field.BUS: "root1", Field.DEVICE: "pri0", Field.STANDBY: "net1"}
+    refused = Refused(OFF, E.RETURN_PATH_ON, "%s has no %s", (Field.BUS, Field.DEVICE))
+    assert refused.told(values) == "root1 has no pri0"
+    with pytest.raises(KeyError):
+        refused.told({Field.BUS: "root1"})
 
 
 def test_a_state_that_is_not_final_has_a_way_out() -> None:

@@ -110,6 +110,17 @@ def test_a_primary_that_cannot_be(profile: str, changed: dict[str, Any], text: s
     assert machine.vm.board.topology.device("pri0") is None
 
 
+@BOTH
+def test_a_bus_that_takes_nothing_comes_before_an_id_that_is_taken(profile: str) -> None:
+    """softmmu/qdev-monitor.c qdev_device_add_from_qdict looks at the bus first, and names it."""
+    machine = CommandedVm(*STANDBY, profile=profile)
+    machine.execute("device_add", **HOTPLUGGED)
+    assert machine.error("device_add", **{**HOTPLUGGED, "bus": "pcie.0"}) == (
+        "GenericError",
+        "Bus 'pcie.0' does not support hotplugging",
+    )
+
+
 def test_a_hidden_primary_needs_a_name_that_can_be_used() -> None:
     machine = CommandedVm(*STANDBY, "-guest", "standby=off", profile="qemu-7.2")
     refusal = machine.refusal("device_add", **{**HOTPLUGGED, "id": "1st"})
