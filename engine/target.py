@@ -38,6 +38,7 @@ from engine.source import REASON_CHARACTERS_MAX
 from engine.vm import Vm
 from statemachines.effects import Command, Message
 from statemachines.events import E
+from statemachines.policies import VALUATIONS
 from statemachines.states import ReturnPath, Takeover
 
 
@@ -102,9 +103,8 @@ class Target:
                 pass
             case Hello():
                 self._hello = message
-                on = Capability.RETURN_PATH.value in message.capabilities
                 self._expect(Takeover.IDLE, message)
-                path = ReturnPath.ON if on else ReturnPath.OFF
+                path = ReturnPath.ON if self._hears(message) else ReturnPath.OFF
                 vm.fire(E.RECV_HELLO, latched={ReturnPath: {0: path}})
             case State():
                 self._expect(Takeover.RECEIVING, message)
@@ -121,6 +121,16 @@ class Target:
                 vm.fire(E.RECV_ABORT)
             case _:
                 raise _out_of_order("a message of a source", message)
+
+    def _hears(self, hello: Hello) -> bool:
+        """Say whether the source listens for this target's verdict.
+
+        A source of another profile is refused; one that hands over in two phases waits for that.
+        """
+        theirs = VALUATIONS.get(hello.profile, {}).get("handover")
+        is_other = hello.profile != self._vm.profile.name
+        asked = Capability.RETURN_PATH.value in hello.capabilities
+        return asked or (is_other and theirs == "two-phase")
 
     def _expect(self, state: Takeover, message: StreamMessage) -> None:
         here = self._vm.state(Takeover)

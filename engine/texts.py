@@ -26,10 +26,7 @@ PRIMARY_DROPPED = "warning: device_add not allowed while migrating"
 PLUG_FAILED = "warning: %s"
 #: Ours.
 PEER_LOST = "The target is gone"
-NO_ANSWER = (
-    "The target is gone: it went without an answer to HELLO; its stderr says why "
-    "(both need the same -profile)"
-)
+NO_ANSWER = "The target is gone: it went without an answer to HELLO; its stderr says why"
 PEER_SILENT = "Nothing was heard from the target for %d ms"
 SOURCE_LOST = "The source is gone"
 SOURCE_SILENT = "Nothing was heard from the source for %d ms"

@@ -107,6 +107,7 @@ async def test_target_dies_before_commit(lab: Lab, kind: type) -> None:
         target.kill()
         report = await stayed(source, "failed")
     assert report["error-desc"].startswith("The target is gone")
+    assert ("answer to HELLO" in report["error-desc"]) is (kind is Accept)
     await migrates_again(lab, source)
 
 
