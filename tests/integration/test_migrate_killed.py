@@ -1,9 +1,14 @@
-"""`replug migrate` is killed at every status: the VM carries on, and `--attach` sees it through."""
+"""`replug migrate` is killed at every status: the VM carries on, and `--attach` sees it through.
+
+Killed before it says `migrate` it has begun nothing; killed where the guest stands still because it
+said so, its guard cancels.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -12,7 +17,8 @@ import pytest
 
 from engine.messages import Accept, Loaded
 from tests.integration.lab import Lab, scenario
-from tests.integration.outcomes import moved, stayed
+from tests.integration.monitor_relay import MonitorRelay
+from tests.integration.outcomes import failed_at_target, moved, stayed
 from tests.integration.relay import Relay, Way
 from tests.integration.test_migration_cancel import SLOW
 from tests.integration.vms import Vm
@@ -21,11 +27,13 @@ from tests.integration.vms import Vm
 Release = Callable[[Vm, Relay], Awaitable[None]]
 
 
-async def start(source: Vm, *arguments: str) -> asyncio.subprocess.Process:
-    """Start `replug migrate` on a VM."""
+async def start(
+    source: Vm, *arguments: str, monitor: str | None = None
+) -> asyncio.subprocess.Process:
+    """Start `replug migrate` on a VM; `monitor`: by way of another socket than its own."""
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "engine.cli", "migrate", "--json"),
-        *("--qmp", str(source.monitor_path), *arguments),
+        *("--qmp", monitor or str(source.monitor_path), *arguments),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )
@@ -105,3 +113,61 @@ async def test_killed_while_cancelling(lab: Lab) -> None:
     await follower.stdout.read()
     assert await follower.wait() == 3
     await stayed(source, "cancelled")
+
+
+async def completes(command: asyncio.subprocess.Process) -> None:
+    """Wait for `replug migrate` to end well."""
+    assert command.stdout is not None
+    lines = (await command.stdout.read()).splitlines()
+    assert json.loads(lines[-1])["status"] == "completed"
+    assert await command.wait() == 0
+
+
+@pytest.mark.parametrize("pause", [(), ("--pause",)], ids=["no pause", "pause"])
+@scenario
+async def test_killed_before_it_begins(lab: Lab, pause: tuple[str, ...]) -> None:
+    source, target = await lab.pair(guest="fill=4M")
+    async with MonitorRelay(lab.path("relay"), source.monitor_path, "migrate") as relay:
+        options = ("--unplug-timeout", "7s", *pause)
+        command = await start(source, *options, lab.uri(), monitor=relay.path)
+        await relay.reached.wait()
+        command.kill()
+        await command.wait()
+        assert (await relay.gone.get())[-1] == "migrate"
+        if pause:
+            # Its guard looks, and leaves a VM alone that does not migrate.
+            assert await relay.gone.get() == ["qmp_capabilities", "query-migrate"]
+    parameters = await source.command("query-migrate-parameters")
+    assert parameters["x-unplug-timeout-ms"] == 7000
+    assert await source.query() == {}
+    assert await source.run_state() == "running"
+    assert source.is_in("primary", "plugged", "hostdev0")
+    assert source.events == []
+    await completes(await start(source, *pause, lab.uri()))
+    await moved(source, target)
+
+
+@scenario
+async def test_killed_while_the_guest_stands_still(lab: Lab) -> None:
+    os.mkfifo(lab.path("hold"))
+    source, target = await lab.pair(guest="fill=4M")
+    # The command that is run meanwhile ends with its line, or when nobody can write one any more.
+    hold = os.open(lab.path("hold"), os.O_RDWR)
+    try:
+        held = f"read line <'{lab.path('hold')}'"
+        command = await start(source, "--pause-command", held, lab.uri())
+        await source.event("STOP")
+        await source.status("pre-switchover")
+        assert await source.run_state() == "finish-migrate"
+        command.kill()
+        await command.wait()
+        await stayed(source, "cancelled")
+        await failed_at_target(target)
+    finally:
+        os.write(hold, b"go\n")
+        os.close(hold)
+    source.forget()
+    second = await lab.vm("second", incoming=lab.uri("second"), guest="")
+    await second.reaches("link", "listening")
+    await completes(await start(source, "--pause", lab.uri("second")))
+    await moved(source, second)
