@@ -31,6 +31,9 @@ FAILING = (EMIT, Raise(E.ABANDON), Raise(E.RESUME_SOURCE), Raise(E.ROLLBACK))
 BEGIN = (Raise(E.UNPLUG_PRIMARIES), Raise(E.START_SETUP))
 COMPLETING = (EMIT, Raise(E.MIGRATED))
 
+_POLLED = Policy("leave_wait_unplug", "poll")
+_LINGERS = Policy("cancel_in_wait", "linger")
+
 _SETTING_UP = (
     Row(
         IDLE_STATUSES,
@@ -78,7 +81,7 @@ _SETTING_UP = (
         M.SETUP,
         E.SETUP_DONE,
         M.WAIT_UNPLUG,
-        when=All(WAITING, Policy("leave_wait_unplug", "poll")),
+        when=All(WAITING, _POLLED),
         then=(EMIT, POLL),
         cite="migration.c qemu_savevm_wait_unplug",
     ),
@@ -110,11 +113,11 @@ _WAITING = (
         M.WAIT_UNPLUG,
         E.POLL,
         M.ACTIVE,
-        when=Not(WAITING),
+        when=All(_POLLED, Not(WAITING)),
         then=(EMIT, ITERATE),
         cite="migration.c qemu_savevm_wait_unplug: a timed wait of 250 ms, never posted",
     ),
-    Row(M.WAIT_UNPLUG, E.POLL, None, then=(POLL,)),
+    Row(M.WAIT_UNPLUG, E.POLL, None, when=_POLLED, then=(POLL,)),
     Row(
         M.WAIT_UNPLUG,
         E.UNPLUG_DEADLINE,
@@ -242,7 +245,7 @@ _CANCELLING = (
         M.CANCELLING,
         E.CHANNEL_CLOSED,
         None,
-        when=All(Policy("cancel_in_wait", "linger"), WAITING),
+        when=All(_LINGERS, WAITING),
         then=(POLL, do(Command.START_CANCEL_WAIT, E.CANCEL_WAIT_OVER)),
         cite="migration.c qemu_savevm_wait_unplug: up to 120 further waits",
     ),
@@ -257,15 +260,15 @@ _CANCELLING = (
         M.CANCELLING,
         E.POLL,
         M.CANCELLED,
-        when=All(In(Link.CLOSED), Not(WAITING)),
+        when=All(_LINGERS, In(Link.CLOSED), Not(WAITING)),
         then=(EMIT, Raise(E.ROLLBACK)),
     ),
-    Row(M.CANCELLING, E.POLL, None, then=(POLL,)),
+    Row(M.CANCELLING, E.POLL, None, when=_LINGERS, then=(POLL,)),
     Row(
         M.CANCELLING,
         E.CANCEL_WAIT_OVER,
         M.CANCELLED,
-        when=In(Link.CLOSED),
+        when=All(_LINGERS, In(Link.CLOSED)),
         then=(do(Command.WARN_PARTIALLY_UNPLUGGED), EMIT, Raise(E.ROLLBACK)),
         cite="migration.c qemu_savevm_wait_unplug: 'partially unplugged device on failure'",
     ),

@@ -1,0 +1,445 @@
+"""Breadth-first exploration of two VMs, their channel and their environment, exact and vectorised.
+
+Rules kept here:
+1. A joint state is (source, target, channel, environment), each by number, packed into one 64-bit
+   key that is compared whole. Numbers stand for exact states: nothing is hashed away.
+2. An edge moves one VM and what it says, takes or pays: it exists where the VM's own edge, the
+   other VM, the channel and the budgets allow it.
+3. States are numbered level by level, so the parent of a state lies on a shortest path to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from statemachines.actions import (
+    TOLL_OF,
+    Action,
+    Environment,
+    charge,
+    checks_hello,
+    is_prompt,
+    reads,
+    start,
+)
+from statemachines.checker.index import Index, Keys, Numbers
+from statemachines.checker.local import LocalSpace, Ops
+from statemachines.checker.rows import Rows
+from statemachines.checker.steps import Stepper
+from statemachines.compile import Ground, Model
+from statemachines.environment import Disturbance, Side
+from statemachines.spec import MachineSpec
+from statemachines.system import VM_MACHINES
+from statemachines.topology import Topology
+from statemachines.wire import NO_CHANNEL, Channel, Op, apply
+
+Array = npt.NDArray[np.int64]
+
+#: Bits of the four parts of a key, from the lowest: source, target, channel, environment.
+BITS = (20, 20, 14, 10)
+#: Label codes: a side's label, or a disturbance of the channel.
+SIDE_CODE = {Side.SOURCE: 0, Side.TARGET: 10_000}
+CHANNEL_CODE = 20_000
+_UNKNOWN, _IMPOSSIBLE = -2, -1
+#: Frontier states that are expanded at a time: bounds the memory of one step.
+CHUNK = 1 << 18
+_ON_CHANNEL = tuple(
+    d for d in Disturbance if d.name.startswith("CUT") or d.name.endswith("STALL")
+)
+
+
+class SpaceTooLarge(Exception):
+    """There are more states of one part than the key has room for."""
+
+
+class Joint(NamedTuple):
+    """Joint states by the numbers of their parts."""
+
+    #: Numbers of the source's states.
+    source: Array
+    #: Numbers of the target's states.
+    target: Array
+    #: Numbers of the channel's states.
+    channel: Array
+    #: Numbers of the environment's states.
+    environment: Array
+
+    def take(self, at: npt.NDArray[np.int64]) -> Joint:
+        """Return some of the states."""
+        return Joint(*(part[at] for part in self))
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an exploration is."""
+
+    #: Steps from the initial state.
+    depth: int
+    #: States found.
+    states: int
+    #: Edges followed.
+    transitions: int
+    #: States of the last level.
+    frontier: int
+
+
+class Found(NamedTuple):
+    """Edges out of some states."""
+
+    #: Place of the state in what was expanded.
+    origin: Array
+    #: Keys of the successors.
+    keys: Keys
+    #: Label codes.
+    codes: Array
+    #: Places of the edges in the side's table; -1 for disturbances.
+    edges: Array
+
+
+class Explorer:
+    """One system and all of its reachable states."""
+
+    def __init__(
+        self,
+        topology: Topology,
+        policies: Mapping[str, str],
+        machines: tuple[MachineSpec, ...] = VM_MACHINES,
+    ) -> None:
+        self.topology = topology
+        self.model = Model(topology, policies, machines)
+        self.stepper = Stepper(self.model)
+        self.ops = Ops()
+        self.spaces = {
+            side: LocalSpace(self.model, side, self.stepper, self.ops) for side in Side
+        }
+        self._number_environments()
+        self.channels: list[Channel] = []
+        self._channel_numbers: dict[Channel, int] = {}
+        self._heads = {side: np.empty(0, np.int64) for side in Side}
+        self._prompt_channels = np.empty(0, np.bool_)
+        self._prompt_targets = np.zeros((2, 0), np.bool_)
+        self._waits = np.array(
+            [isinstance(label.what, Action) and label.what.waits for label in self.spaces[Side.SOURCE].labels]
+        )
+        self._channel_number(NO_CHANNEL)
+        self._after_op = np.full((1, 1), _UNKNOWN, np.int32)
+        self._on_channel = [
+            (CHANNEL_CODE + place, self.ops.number((Op("disturb", None, d),)), self._tolls[TOLL_OF[d]])
+            for place, d in enumerate(_ON_CHANNEL)
+        ]
+        self._peers: dict[Side, tuple[list[Ground], Array]] = {
+            side: self._number_peers(side) for side in Side
+        }
+        self._peer_ok = {side: np.zeros((len(self._peers[side][0]), 0), np.bool_) for side in Side}
+        self.visited = Index(16)
+        self.parents = Rows(("parent",), np.int32)
+        self.transitions = 0
+        self.depth = 0
+        self.levels: list[int] = [0]
+        #: Which of each side's edges were followed.
+        self.used = {side: np.zeros(0, np.bool_) for side in Side}
+        first = np.zeros(1, np.int64)
+        sides = [np.array([self.spaces[side].initial]) for side in Side]
+        self.visited.intern(self._pack(Joint(sides[0], sides[1], first, first)))
+        self.parents.append(-1)
+
+    # -- environment
+
+    def _number_environments(self) -> None:
+        tolls = {label.toll for space in self.spaces.values() for label in space.labels}
+        tolls |= {TOLL_OF[disturbance] for disturbance in _ON_CHANNEL}
+        self._tolls = {toll: place for place, toll in enumerate(sorted(tolls, key=repr))}
+        self.environments: list[Environment] = [start(self.model)]
+        numbers = {self.environments[0]: 0}
+        after: list[list[int]] = []
+        for here in self.environments:
+            row = []
+            for toll in self._tolls:
+                there = charge(here, toll)
+                if there is not None and there not in numbers:
+                    numbers[there] = len(self.environments)
+                    self.environments.append(there)
+                row.append(_IMPOSSIBLE if there is None else numbers[there])
+            after.append(row)
+        self._after_toll = np.array(after, np.int64).T.copy()
+        self._label_tolls = {
+            side: np.array([self._tolls[label.toll] for label in space.labels])
+            for side, space in self.spaces.items()
+        }
+
+    # -- what the other VM must allow
+
+    def _number_peers(self, side: Side) -> tuple[list[Ground], Array]:
+        guards: list[Ground] = []
+        numbers = []
+        for label in self.spaces[side].labels:
+            if label.peer not in guards:
+                guards.append(label.peer)
+            numbers.append(guards.index(label.peer))
+        return guards, np.array(numbers)
+
+    def _refresh_peers(self) -> None:
+        for side in Side:
+            other = self.spaces[_OTHER[side]]
+            held = self._peer_ok[side]
+            first = held.shape[1]
+            if first < len(other):
+                new = np.stack([other.holds(guard, first) for guard in self._peers[side][0]])
+                self._peer_ok[side] = np.concatenate([held, new], axis=1)
+        target = self.spaces[Side.TARGET]
+        first = self._prompt_targets.shape[1]
+        if first < len(target):
+            guards = (checks_hello(self.model), reads(self.model))
+            new = np.stack([target.holds(guard, first) for guard in guards])
+            self._prompt_targets = np.concatenate([self._prompt_targets, new], axis=1)
+
+    def _source_waits(self, joint: Joint) -> npt.NDArray[np.bool_]:
+        """Return where the target has something to do at once."""
+        checks, reading = self._prompt_targets
+        return checks[joint.target] | (
+            reading[joint.target] & self._prompt_channels[joint.channel]
+        )
+
+    # -- the channel
+
+    def _channel_number(self, channel: Channel) -> int:
+        if channel not in self._channel_numbers:
+            self._channel_numbers[channel] = len(self.channels)
+            self.channels.append(channel)
+            for side, inbox in (
+                (Side.SOURCE, channel.to_source),
+                (Side.TARGET, channel.to_target),
+            ):
+                ready = inbox and not channel.stalled
+                head = self.ops.content_number(inbox[0]) if ready else -1
+                self._heads[side] = np.append(self._heads[side], head)
+            self._prompt_channels = np.append(self._prompt_channels, is_prompt(channel))
+        return self._channel_numbers[channel]
+
+    def _after_ops(self, ops: Array, channels: Array) -> Array:
+        rows, columns = self._after_op.shape
+        if rows < len(self.ops.sequences) or columns < len(self.channels):
+            grown = np.full(
+                (2 * len(self.ops.sequences), 2 * len(self.channels)), _UNKNOWN, np.int32
+            )
+            grown[:rows, :columns] = self._after_op
+            self._after_op = grown
+        after = self._after_op[ops, channels]
+        unknown = np.flatnonzero(after == _UNKNOWN)
+        if len(unknown):
+            pairs = np.unique(ops[unknown] << 32 | channels[unknown])
+            for pair in pairs.tolist():
+                op, channel = pair >> 32, pair & 0xFFFF_FFFF
+                there = apply(self.channels[channel], self.ops.sequences[op])
+                number = _IMPOSSIBLE if there is None else self._channel_number(there)
+                self._after_op[op, channel] = number
+            after = self._after_op[ops, channels]
+        return after.astype(np.int64)
+
+    # -- keys
+
+    def _pack(self, joint: Joint) -> Keys:
+        keys = np.zeros(len(joint.source), np.uint64)
+        shift = 0
+        for part, bits in zip(joint, BITS, strict=True):
+            if len(part) and int(part.max()) >= 1 << bits:
+                raise SpaceTooLarge(f"{self.topology.name}: a part needs more than {bits} bits")
+            keys |= part.astype(np.uint64) << np.uint64(shift)
+            shift += bits
+        return keys
+
+    def unpack(self, keys: Keys) -> Joint:
+        """Return the parts of joint states."""
+        parts = []
+        shift = 0
+        for bits in BITS:
+            part = (keys >> np.uint64(shift)) & np.uint64((1 << bits) - 1)
+            parts.append(part.astype(np.int64))
+            shift += bits
+        return Joint(*parts)
+
+    # -- edges
+
+    def successors(self, joint: Joint) -> Iterator[Found]:
+        """Yield every edge out of some states, side by side, then the channel's disturbances."""
+        for side in Side:
+            own = joint.source if side is Side.SOURCE else joint.target
+            self.spaces[side].expand(own)
+            self._refresh_peers()
+            yield self._followed(side, joint, self.spaces[side].spans, own)
+        self._refresh_peers()
+        for side in Side:
+            own = joint.source if side is Side.SOURCE else joint.target
+            heads = self._heads[side][joint.channel]
+            at = np.flatnonzero(heads >= 0)
+            if not len(at):
+                continue
+            space = self.spaces[side]
+            pairs = space.expand_pairs(own[at].astype(np.int32), heads[at].astype(np.int32))
+            yield self._followed(side, joint, space.pair_spans, pairs.astype(np.int64), at)
+        yield from self._disturbed(joint)
+
+    def _followed(
+        self, side: Side, joint: Joint, spans: Rows, places: Array, at: Array | None = None
+    ) -> Found:
+        space = self.spaces[side]
+        counts = spans["count"][places]
+        origin = np.repeat(np.arange(len(places)), counts)
+        offsets = np.arange(len(origin)) - np.repeat(np.cumsum(counts) - counts, counts)
+        edges = spans["start"][places][origin] + offsets
+        if at is not None:
+            origin = at[origin]
+        labels = space.edges["label"][edges]
+        tolls = self._label_tolls[side][labels]
+        environment = self._after_toll[tolls, joint.environment[origin]]
+        possible = environment >= 0
+        if side is Side.SOURCE:
+            waiting = self._source_waits(joint)
+            if waiting.any():
+                possible &= ~(waiting[origin] & self._waits[labels])
+        keep = np.flatnonzero(possible)
+        origin, edges, labels = origin[keep], edges[keep], labels[keep]
+        environment = environment[keep]
+        other = joint.target if side is Side.SOURCE else joint.source
+        ok = self._peer_ok[side][self._peers[side][1][labels], other[origin]]
+        channel = self._after_ops(
+            space.edges["op"][edges].astype(np.int64), joint.channel[origin]
+        )
+        keep = np.flatnonzero(ok & (channel >= 0))
+        origin, edges, labels = origin[keep], edges[keep], labels[keep]
+        after = space.edges["next"][edges].astype(np.int64)
+        mine, others = (
+            (after, joint.target[origin])
+            if side is Side.SOURCE
+            else (joint.source[origin], after)
+        )
+        keys = self._pack(Joint(mine, others, channel[keep], environment[keep]))
+        return Found(origin, keys, SIDE_CODE[side] + labels.astype(np.int64), edges.astype(np.int64))
+
+    def _disturbed(self, joint: Joint) -> Iterator[Found]:
+        for code, op, toll in self._on_channel:
+            environment = self._after_toll[toll, joint.environment]
+            at = np.flatnonzero((environment >= 0) & (joint.channel > 0))
+            if not len(at):
+                continue
+            channel = self._after_ops(np.full(len(at), op), joint.channel[at])
+            keep = channel >= 0
+            at, channel = at[keep], channel[keep]
+            if not len(at):
+                continue
+            keys = self._pack(
+                Joint(joint.source[at], joint.target[at], channel, environment[at])
+            )
+            yield Found(at, keys, np.full(len(at), code), np.full(len(at), -1))
+
+    # -- exploring
+
+    def joint(self, first: int, last: int) -> Joint:
+        """Return the states numbered from `first` to before `last`."""
+        return self.unpack(self.visited.keys[first:last])
+
+    def first_with(self, side: Side, states: npt.NDArray[np.bool_]) -> int:
+        """Return the first joint state whose state of one VM is among some.
+
+        :raise LookupError: if there is none.
+        """
+        for first in range(0, len(self.visited), CHUNK):
+            joint = self.joint(first, min(first + CHUNK, len(self.visited)))
+            hits = np.flatnonzero(states[joint.source if side is Side.SOURCE else joint.target])
+            if len(hits):
+                return first + int(hits[0])
+        raise LookupError("no joint state has it")
+
+    def explore(
+        self,
+        on_level: Callable[[Progress], bool] | None = None,
+        on_edges: Callable[[Array, Numbers, Array], None] | None = None,
+    ) -> None:
+        """Find every reachable state.
+
+        `on_level` is told of each level and ends the exploration by returning False. `on_edges`
+        is given (numbers of the states, numbers of their successors, label codes).
+        """
+        first = 0
+        while first < len(self.visited):
+            last = len(self.visited)
+            self.levels.append(last)
+            for begin in range(first, last, CHUNK):
+                end = min(begin + CHUNK, last)
+                self._expand(begin, end, on_edges)
+            if on_level is not None:
+                progress = Progress(self.depth, last, self.transitions, last - first)
+                if not on_level(progress):
+                    return
+            first = last
+            self.depth += 1
+        self.depth -= 1
+
+    def _expand(
+        self,
+        begin: int,
+        end: int,
+        on_edges: Callable[[Array, Numbers, Array], None] | None,
+    ) -> None:
+        for found in self.successors(self.joint(begin, end)):
+            if not len(found.keys):
+                continue
+            before = len(self.visited)
+            numbers = self.visited.intern(found.keys)
+            self._note_parents(numbers, before, found.origin + begin)
+            self.transitions += len(numbers)
+            self._note_used(found)
+            if on_edges is not None:
+                on_edges(found.origin + begin, numbers, found.codes)
+
+    def _note_parents(self, numbers: Numbers, before: int, origin: Array) -> None:
+        new = len(self.visited) - before
+        if new:
+            parents = np.empty(new, np.int32)
+            fresh = np.flatnonzero(numbers >= before)[::-1]
+            parents[numbers[fresh] - before] = origin[fresh]
+            self.parents.extend(parents)
+
+    def _note_used(self, found: Found) -> None:
+        side = Side.SOURCE if found.codes[0] < SIDE_CODE[Side.TARGET] else Side.TARGET
+        if found.edges[0] < 0:
+            return
+        used, edges = self.used[side], self.spaces[side].edges
+        if len(used) < len(edges):
+            self.used[side] = np.zeros(2 * len(edges), np.bool_)
+            self.used[side][: len(used)] = used
+        self.used[side][found.edges] = True
+
+    def taken(self) -> set[int]:
+        """Return the entries (by number in `stepper.entries`) that some followed edge takes."""
+        found: set[int] = set()
+        for side, space in self.spaces.items():
+            used = np.flatnonzero(self.used[side])
+            for outcome in np.unique(space.edges["outcome"][used]).tolist():
+                found |= set(space.taken[outcome])
+        return found
+
+    # -- names
+
+    def label(self, code: int) -> str:
+        """Return what an edge's label code stands for, as a line of a trace."""
+        if code >= CHANNEL_CODE:
+            return _ON_CHANNEL[code - CHANNEL_CODE].value
+        side = Side.TARGET if code >= SIDE_CODE[Side.TARGET] else Side.SOURCE
+        return self.spaces[side].labels[code - SIDE_CODE[side]].name
+
+    def is_fair(self, codes: Array) -> npt.NDArray[np.bool_]:
+        """Return which label codes go on without operator, guest and faults."""
+        fair = np.zeros(CHANNEL_CODE + len(_ON_CHANNEL), np.bool_)
+        for side, space in self.spaces.items():
+            for place, label in enumerate(space.labels):
+                fair[SIDE_CODE[side] + place] = label.fair
+        return fair[codes]
+
+
+_OTHER = {Side.SOURCE: Side.TARGET, Side.TARGET: Side.SOURCE}

@@ -1,0 +1,486 @@
+"""One VM's joint states and what can happen to each, found once however often they are met.
+
+Rules kept here:
+1. A joint state of one VM is packed into 64-bit words and interned exactly; the explorer speaks of
+   it by number.
+2. What an action does depends on the fields that its event can touch, and on nothing else: it is
+   worked out once for each of their combinations (mask, value -> next) and applied to whole arrays.
+3. Here is all that one VM can do; whether the other VM, the channel and the environment let it is
+   the explorer's business, by the numbers on each edge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from statemachines.actions import RESPAWN_PEER, TOLL_OF, Action, Toll, actions_of
+from statemachines.checker.index import Index, Numbers
+from statemachines.checker.rows import Rows
+from statemachines.checker.steps import Outcome, Stepper
+from statemachines.compile import Both, Either, Ground, Heard, Model, Negation, Says, Test
+from statemachines.effects import Command
+from statemachines.environment import Budget, Disturbance, Need, Side
+from statemachines.events import E
+from statemachines.guards import VM_SCOPE, In, Not
+from statemachines.observers import Life
+from statemachines.states import Incoming, Link
+from statemachines.wire import Content, Op
+
+Words = npt.NDArray[np.uint64]
+Mask = npt.NDArray[np.bool_]
+
+_ALIVE = In(Life.ALIVE)
+_GONE = Not(_ALIVE)
+_HAS_VM = In(Incoming.COMPLETED)
+#: Columns of the edge table.
+EDGE = ("label", "next", "op", "outcome")
+
+
+@dataclass(frozen=True)
+class Label:
+    """What an edge is called, and what it asks of the rest of the system."""
+
+    #: The action, or what happens to the process.
+    what: Action | Disturbance
+    #: What it asks of the environment.
+    toll: Toll
+    #: What must be so at the other VM.
+    peer: Ground
+    #: Whether it goes on where operator, guest and faults are taken away.
+    fair: bool
+
+    @property
+    def name(self) -> str:
+        """A line of a trace."""
+        return self.what.name if isinstance(self.what, Action) else self.what.value
+
+
+class Ops:
+    """Every sequence of channel operations that some edge asks for, numbered."""
+
+    def __init__(self) -> None:
+        self.sequences: list[tuple[Op, ...]] = []
+        self.contents: list[Content] = []
+        self._numbers: dict[tuple[Op, ...], int] = {}
+        self._content_numbers: dict[Content, int] = {}
+
+    def number(self, ops: tuple[Op, ...]) -> int:
+        """Return the number of a sequence."""
+        if ops not in self._numbers:
+            self._numbers[ops] = len(self.sequences)
+            self.sequences.append(ops)
+        return self._numbers[ops]
+
+    def content_number(self, content: Content) -> int:
+        """Return the number of a message with what it carries."""
+        if content not in self._content_numbers:
+            self._content_numbers[content] = len(self.contents)
+            self.contents.append(content)
+        return self._content_numbers[content]
+
+
+class _Cases:
+    """What one action (with one message's content) does, by the touched fields' combination."""
+
+    def __init__(self, width: int) -> None:
+        self.known: dict[tuple[int, ...], int] = {}
+        self.numbers = Rows(("status", "op", "outcome"), np.int32)
+        self.words = Rows(tuple(f"word{i}" for i in range(width)), np.uint64)
+
+
+DISABLED, MOVES, ENDS = 0, 1, 2
+
+
+class LocalSpace:
+    """The states of one side, and their edges."""
+
+    def __init__(self, model: Model, side: Side, stepper: Stepper, ops: Ops) -> None:
+        self.model = model
+        self.side = side
+        self.stepper = stepper
+        self.ops = ops
+        self._place_fields()
+        self._parts = [Index() for _ in range(2 * self.width - 1)]
+        #: The states, by number, one column per word.
+        self.words = Rows(tuple(f"word{i}" for i in range(self.width)), np.uint64)
+        spent = {b for b in Budget if not model.topology.budgets.get(b)}
+        actions = [a for a in actions_of(model, side) if a.toll.cost not in spent]
+        self.labels: list[Label] = [
+            Label(a, a.toll, a.peer, a.fair) for a in actions if a.receives is None
+        ]
+        self._unprompted = len(self.labels)
+        self.labels += [Label(a, a.toll, a.peer, a.fair) for a in actions if a.receives is not None]
+        self._masks = [self._touched_mask(label.what) for label in self.labels]
+        self._perishing = self._disturbances()
+        self._carried_fields = carried_fields(model)
+        self._cases: dict[tuple[int, int], _Cases] = {}
+        #: Outcome number -> entries taken.
+        self.taken: list[tuple[int, ...]] = []
+        self._taken_numbers: dict[tuple[int, ...], int] = {}
+        self.edges = Rows(EDGE, np.int32)
+        #: Per state: where its edges begin (-1: not yet found) and how many there are.
+        self.spans = Rows(("start", "count"), np.int32)
+        self._pairs = Index()
+        #: Per (state, content): the same for what it does with that message.
+        self.pair_spans = Rows(("start", "count"), np.int32)
+        self.initial = int(self.intern(self.pack([model.initial()]))[0])
+
+    # -- layout
+
+    def _place_fields(self) -> None:
+        self.where: list[tuple[int, int]] = []
+        word, used = 0, 0
+        for field in self.model.fields:
+            if used + field.bits > 63:
+                word, used = word + 1, 0
+            self.where.append((word, used))
+            used += field.bits
+        self.width = word + 1
+        self._cuts = [
+            (word, shift, (1 << field.bits) - 1)
+            for (word, shift), field in zip(self.where, self.model.fields, strict=True)
+        ]
+
+    def packed(self, state: Sequence[int]) -> list[int]:
+        """Return one state as its words."""
+        row = [0] * self.width
+        for value, (word, shift) in zip(state, self.where, strict=True):
+            row[word] |= value << shift
+        return row
+
+    def pack(self, states: Iterable[Sequence[int]]) -> Words:
+        """Return states as rows of words."""
+        rows = [self.packed(state) for state in states]
+        return np.array(rows, np.uint64).reshape(-1, self.width)
+
+    def unpack(self, words: Sequence[int]) -> tuple[int, ...]:
+        """Return one row of words as a state."""
+        return tuple([(words[word] >> shift) & bits for word, shift, bits in self._cuts])
+
+    def state(self, number: int) -> tuple[int, ...]:
+        """Return a state by its number."""
+        return self.unpack([int(self.words[name][number]) for name in self.words.names])
+
+    def mask_of(self, fields: Iterable[int]) -> tuple[int, ...]:
+        """Return the bits of some fields, per word."""
+        mask = [0] * self.width
+        for number in fields:
+            word, shift = self.where[number]
+            mask[word] |= ((1 << self.model.fields[number].bits) - 1) << shift
+        return tuple(mask)
+
+    def intern(self, words: Words) -> Numbers:
+        """Return the number of each state, giving new ones to states not met before."""
+        before = len(self._parts[-1])
+        numbers = _chain(self._parts, [words[:, i] for i in range(self.width)])
+        new = len(self._parts[-1]) - before
+        if new:
+            order = np.full(new, -1, np.int64)
+            fresh = np.flatnonzero(numbers >= before)
+            order[numbers[fresh[::-1]] - before] = fresh[::-1]
+            self.words.extend(*(words[order, i] for i in range(self.width)))
+        return numbers
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def reached(self) -> Mask:
+        """Return which states were met in a joint state that was expanded."""
+        return self.spans["start"] >= 0
+
+    # -- guards, on arrays
+
+    def holds(self, guard: Ground, first: int = 0) -> Mask:
+        """Return where a ground guard holds, for the states from number `first` on."""
+        columns = [self.words[name][first:] for name in self.words.names]
+        return self._evaluate(guard, columns, {})
+
+    def _evaluate(
+        self, guard: Ground, columns: list[Words], cache: dict[int, npt.NDArray[np.uint64]]
+    ) -> Mask:
+        match guard:
+            case bool():
+                return np.full(len(columns[0]), guard)
+            case Test(field=number, values=values):
+                if number not in cache:
+                    word, shift = self.where[number]
+                    bits = np.uint64((1 << self.model.fields[number].bits) - 1)
+                    cache[number] = (columns[word] >> np.uint64(shift)) & bits
+                if len(values) == 1:
+                    return cache[number] == np.uint64(min(values))
+                among = np.uint64(sum(1 << value for value in values))
+                return (among >> cache[number]) & np.uint64(1) != 0
+            case Negation(part=part):
+                return ~self._evaluate(part, columns, cache)
+            case Both(parts=parts):
+                found = self._evaluate(parts[0], columns, cache)
+                for part in parts[1:]:
+                    found = found & self._evaluate(part, columns, cache)
+                return found
+            case Either(parts=parts):
+                found = self._evaluate(parts[0], columns, cache)
+                for part in parts[1:]:
+                    found = found | self._evaluate(part, columns, cache)
+                return found
+            case Heard():
+                raise TypeError("a permit reads no message")
+
+    # -- actions
+
+    def _touched_mask(self, what: Action | Disturbance) -> tuple[int, ...]:
+        assert isinstance(what, Action)
+        touched = set(self.stepper.touched(what.happens)) | set(what.clears)
+        return self.mask_of(touched | {self.model.number(Link)})
+
+    def _disturbances(self) -> list[tuple[int, Ground, Life | None]]:
+        """Add the labels of what happens to the process: (label, guard, how its life ends)."""
+        alive = self.model.ground(_ALIVE, VM_SCOPE)
+        owner = self.model.ground(_HAS_VM, VM_SCOPE)
+        if self.side is Side.SOURCE:
+            kinds = [(Disturbance.KILL_SOURCE, alive, Life.DIED, True)]
+        else:
+            gone = self.model.ground(_GONE, VM_SCOPE)
+            kinds = [
+                (Disturbance.KILL_TARGET, Both((alive, Negation(owner))), Life.DIED, True),
+                (Disturbance.KILL_TARGET, Both((alive, owner)), Life.DIED_WITH_VM, True),
+                (Disturbance.RESPAWN_TARGET, gone, None, False),
+            ]
+        found = []
+        for disturbance, guard, life, _ in kinds:
+            peer = (
+                self.model.ground(RESPAWN_PEER, VM_SCOPE)
+                if disturbance is Disturbance.RESPAWN_TARGET
+                else True
+            )
+            self.labels.append(Label(disturbance, TOLL_OF[disturbance], peer, fair=False))
+            found.append((len(self.labels) - 1, guard, life))
+        return found
+
+    def dead(self, life: Life) -> tuple[int, ...]:
+        """Return the state of a process that is no more."""
+        state = list(self.model.initial())
+        state[self.model.number(Life)] = tuple(Life).index(life)
+        return tuple(state)
+
+    def expand(self, states: npt.NDArray[np.int64]) -> None:
+        """Find the edges of these states, messages apart, where that has not been done yet."""
+        missing = len(self.words) - len(self.spans)
+        self.spans.extend(np.full(missing, -1), np.zeros(missing))
+        new = np.unique(states[self.spans["start"][states] < 0])
+        if not len(new):
+            return
+        columns = [self.words[name][new] for name in self.words.names]
+        cache: dict[int, npt.NDArray[np.uint64]] = {}
+        found: list[tuple[npt.NDArray[Any], ...]] = []
+        for number, label in enumerate(self.labels[: self._unprompted]):
+            assert isinstance(label.what, Action)
+            at = np.flatnonzero(self._evaluate(label.what.guard, columns, cache))
+            if len(at):
+                found.append(self._apply(number, label.what, columns, at, -1))
+        for number, guard, life in self._perishing:
+            at = np.flatnonzero(self._evaluate(guard, columns, cache))
+            if len(at):
+                found.append(self._perish(number, life, at))
+        start, count = self._add_edges(found, len(new))
+        self.spans["start"][new] = start
+        self.spans["count"][new] = count
+
+    def expand_pairs(self, states: Numbers, contents: Numbers) -> Numbers:
+        """Return the number of each (state, content) pair, with its edges found."""
+        keys = states.astype(np.uint64) << np.uint64(16) | contents.astype(np.uint64)
+        numbers = self._pairs.intern(keys)
+        first = len(self.pair_spans)
+        count = len(self._pairs) - first
+        if count:
+            fresh = self._pairs.keys[first:]
+            self._expand_new_pairs(
+                (fresh >> np.uint64(16)).astype(np.int64),
+                (fresh & np.uint64(0xFFFF)).astype(np.int64),
+            )
+        return numbers
+
+    def _expand_new_pairs(
+        self, states: npt.NDArray[np.int64], contents: npt.NDArray[np.int64]
+    ) -> None:
+        columns = [self.words[name][states] for name in self.words.names]
+        cache: dict[int, npt.NDArray[np.uint64]] = {}
+        found: list[tuple[npt.NDArray[Any], ...]] = []
+        for content in np.unique(contents):
+            message = self.ops.contents[content].message
+            here = contents == content
+            for number, label in enumerate(self.labels):
+                if not isinstance(label.what, Action) or label.what.receives is not message:
+                    continue
+                allowed = self._evaluate(label.what.guard, columns, cache)
+                at = np.flatnonzero(here & allowed)
+                if len(at):
+                    found.append(self._apply(number, label.what, columns, at, int(content)))
+        self.pair_spans.extend(*self._add_edges(found, len(states)))
+
+    def _add_edges(
+        self, found: list[tuple[npt.NDArray[Any], ...]], count: int
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Add edges in the order of their states; return each one's start and count."""
+        base = len(self.edges)
+        if not found:
+            return np.full(count, base), np.zeros(count, np.int64)
+        at, words, *columns = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        order = np.argsort(at, kind="stable")
+        after = self.intern(words[order])
+        labels, ops, outcomes = (column[order] for column in columns)
+        self.edges.extend(labels, after, ops, outcomes)
+        counts = np.bincount(at, minlength=count)
+        return base + np.cumsum(counts) - counts, counts
+
+    # -- one action on many states
+
+    def _apply(
+        self,
+        number: int,
+        action: Action,
+        columns: list[Words],
+        at: npt.NDArray[np.int64],
+        content: int,
+    ) -> tuple[npt.NDArray[Any], ...]:
+        cases = self._cases.setdefault((number, content), _Cases(self.width))
+        mask = self._masks[number]
+        subset = [column[at] for column in columns]
+        masked = zip(
+            *((column & np.uint64(bits)).tolist() for column, bits in zip(subset, mask, strict=True)),
+            strict=True,
+        )
+        which = np.empty(len(at), np.int64)
+        for place, key in enumerate(masked):
+            case = cases.known.get(key)
+            if case is None:
+                case = cases.known[key] = len(cases.known)
+                row = [int(column[place]) for column in subset]
+                self._work_out(number, action, content, cases, row)
+            which[place] = case
+        status = cases.numbers["status"][which]
+        keep = status != DISABLED
+        at, which, status = at[keep], which[keep], status[keep]
+        words = np.empty((len(at), self.width), np.uint64)
+        ends = status == ENDS
+        for i, (column, bits) in enumerate(zip(subset, mask, strict=True)):
+            rest = column[keep] & ~np.uint64(bits)
+            rest[ends] = 0
+            words[:, i] = rest | cases.words[f"word{i}"][which]
+        return (
+            at,
+            words,
+            np.full(len(at), number, np.int64),
+            cases.numbers["op"][which].astype(np.int64),
+            cases.numbers["outcome"][which].astype(np.int64),
+        )
+
+    def _work_out(
+        self, number: int, action: Action, content: int, cases: _Cases, row: list[int]
+    ) -> None:
+        heard = self._heard(content)
+        status, after, op, outcome = self._case(action, self.unpack(row), heard)
+        if status != ENDS:
+            after = [word & bits for word, bits in zip(after, self._masks[number], strict=True)]
+        cases.numbers.append(status, op, outcome)
+        cases.words.append(*after)
+
+    def _heard(self, content: int) -> dict[int, int]:
+        if content < 0:
+            return {}
+        carried = self.ops.contents[content]
+        fields = self._carried_fields[carried.message] if carried.latched else ()
+        return dict(zip(fields, carried.latched, strict=True))
+
+    def _case(
+        self, action: Action, state: tuple[int, ...], heard: dict[int, int]
+    ) -> tuple[int, list[int], int, int]:
+        if action.clears:
+            cleared = list(state)
+            for field in action.clears:
+                cleared[field] = 0
+            state = tuple(cleared)
+        outcome = self.stepper.run(action.happens, state, heard)
+        if outcome is None:
+            return DISABLED, [0] * self.width, 0, 0
+        taken = self._taken_number(outcome)
+        if outcome.unhandled is not None:
+            op = self.ops.number((*self._asked(action), Op("perish", self.side)))
+            return ENDS, self.packed(self.dead(Life.BROKEN)), op, taken
+        ops = (*self._asked(action), *self._said(outcome))
+        if Command.EXIT in outcome.said:
+            op = self.ops.number((*ops, Op("perish", self.side)))
+            return ENDS, self.packed(self.dead(Life.EXITED)), op, taken
+        link = tuple(Link)[outcome.state[self.model.number(Link)]]
+        if link in (Link.LOST, Link.CLOSED):
+            ops = (*ops, Op("deafen", self.side))
+        return MOVES, self.packed(outcome.state), self.ops.number(ops), taken
+
+    def _taken_number(self, outcome: Outcome) -> int:
+        taken = tuple(sorted(set(outcome.taken)))
+        if taken not in self._taken_numbers:
+            self._taken_numbers[taken] = len(self.taken)
+            self.taken.append(taken)
+        return self._taken_numbers[taken]
+
+    def _asked(self, action: Action) -> tuple[Op, ...]:
+        ops: list[Op] = []
+        if action.need is not Need.ANY:
+            ops.append(Op("need", self.side, action.need))
+        match action.happens.event:
+            case E.CONNECTED | E.CONNECTED_ONE_WAY:
+                ops.append(Op("make", self.side, action.happens.event is E.CONNECTED_ONE_WAY))
+            case E.PEER_CONNECTED | E.PEER_CONNECTED_ONE_WAY:
+                ops.append(Op("accept", self.side))
+            case E.CHANNEL_CLOSED:
+                ops.append(Op("let go", self.side))
+        if action.receives is not None:
+            ops.append(Op("pop", self.side))
+        return tuple(ops)
+
+    def _said(self, outcome: Outcome) -> tuple[Op, ...]:
+        ops = []
+        for said in outcome.said:
+            match said:
+                case Command.CLOSE_CHANNEL:
+                    ops.append(Op("close", self.side))
+                case (message, latched):
+                    ops.append(Op("send", self.side, Content(message, latched)))
+        return tuple(ops)
+
+    def _perish(
+        self, number: int, life: Life | None, at: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[Any], ...]:
+        state = self.dead(life) if life is not None else self.model.initial()
+        op = self.ops.number((Op("perish", self.side),) if life is not None else ())
+        count = len(at)
+        outcome = self._taken_number(Outcome([]))
+        words = np.repeat(self.pack([state]), count, axis=0)
+        return at, words, *(np.full(count, value, np.int64) for value in (number, op, outcome))
+
+
+def carried_fields(model: Model) -> dict[object, tuple[int, ...]]:
+    """Return message -> the fields that it carries, in their order."""
+    found: dict[object, tuple[int, ...]] = {}
+    for event in model.events.values():
+        for listener in event.listeners:
+            for choices in listener.cells.values():
+                for choice in choices:
+                    for effect in choice.effects:
+                        if isinstance(effect, Says):
+                            found[effect.message] = effect.fields
+    return found
+
+
+def _chain(indexes: list[Index], columns: list[Words]) -> Numbers:
+    """Number rows of words exactly, a word at a time."""
+    numbers = indexes[0].intern(columns[0])
+    for place, column in enumerate(columns[1:]):
+        other = indexes[1 + 2 * place].intern(column)
+        joined = numbers.astype(np.uint64) << np.uint64(32) | other.astype(np.uint64)
+        numbers = indexes[2 + 2 * place].intern(joined)
+    return numbers
