@@ -15,12 +15,14 @@ from typing import NamedTuple
 from statemachines.compile import Ground, Happens, Model, Test, both
 from statemachines.effects import RECEIVED_AS, Command, Message
 from statemachines.environment import (
+    AT_ONCE,
     DISTURBANCES,
     PERMITS,
     UNFAIR_ORIGINS,
     Budget,
     Disturbance,
     Need,
+    Option,
     Permit,
     Promise,
     Side,
@@ -172,12 +174,16 @@ def _actions(model: Model, side: Side, permit: Permit, happens: Happens) -> Iter
         (command, model.owed(command, happens.index or 0))
         for command in model.answers.get(happens.event, ())
     ]
+    at_once = () if Option.SLOW_WORLD in model.topology.options else AT_ONCE
+    busy = [field for command in at_once for field in model.owing(command)]
     for command, field in owed or [(None, None)]:
         clears = () if field is None else (field,)
         if happens.event is E.CHANNEL_CLOSED:
             also = (model.owed(other) for other in CHANNEL_COMMANDS)
             clears = (*clears, *(number for number in also if number is not None))
         waits: list[Ground] = [] if field is None else [Test(field, frozenset({1}))]
+        if command not in at_once:
+            waits += [Test(other, frozenset({0})) for other in busy]
         guard = both([*parts, *waits])
         if guard is False:
             continue

@@ -329,6 +329,10 @@ class Model:
         """Return the field that remembers a command, or None where nothing answers it."""
         return self._numbers.get((command, index))
 
+    def owing(self, command: Command) -> list[int]:
+        """Return the fields that remember a command, of all its instances."""
+        return [number for (of, _), number in self._numbers.items() if of is command]
+
     def initial(self) -> tuple[int, ...]:
         """Return the joint state of a VM that has just been built."""
         return tuple(field.initial for field in self.fields)

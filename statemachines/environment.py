@@ -113,6 +113,8 @@ class Option(Enum):
     AFTERMATH = "disturbances go on when the migration is over"
     #: Something that forbids migrating may be plugged.
     BLOCKER = "a device that cannot be migrated is plugged"
+    #: Devices are plugged and channels closed while other things happen.
+    SLOW_WORLD = "plugging a device and closing a channel take time"
     #: The target may have no primary.
     BARE_TARGET = "the target has no primary"
 
@@ -208,6 +210,13 @@ SETTING_UP = (
     ),
     Permit(E.DEVICE_ADD, TARGET, stage=Stage.GUEST, then=Stage.TARGET, peer=_SETTLED),
     Permit(E.DEVICE_ADD, TARGET, stage=Stage.TARGET),
+    Permit(
+        E.RETURN_PATH_ON,
+        TARGET,
+        stage=Stage.TARGET,
+        cost=Budget.OPERATOR,
+        option=Option.HELD_TARGET,
+    ),
     Permit(
         E.BOOT_INCOMING,
         TARGET,
@@ -431,6 +440,11 @@ PROMPT: tuple[E, ...] = (
     E.HELLO_GOOD,
     E.HELLO_BAD,
 )
+
+
+#: Commands that are carried out where they are given: a VM does nothing else before the answer,
+#: but in topologies whose world is slow.
+AT_ONCE: tuple[Command, ...] = (Command.PLUG_PRIMARY, Command.REPLUG_PRIMARY, Command.CLOSE_CHANNEL)
 
 
 class Disturbance(Enum):

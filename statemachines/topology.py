@@ -97,7 +97,9 @@ TOPOLOGIES: tuple[Topology, ...] = (
         summary="one pair, to something that cannot answer",
         primaries=(1,),
         budgets=_budgets(operator=1, guest=1, faults=1, hotplug=1),
-        options=frozenset({Option.HELD_SOURCE, Option.HELD_TARGET, Option.BARE_TARGET}),
+        options=frozenset(
+            {Option.HELD_SOURCE, Option.HELD_TARGET, Option.BARE_TARGET, Option.SLOW_WORLD}
+        ),
         reply_path=False,
     ),
     Topology(
@@ -114,7 +116,13 @@ TOPOLOGIES: tuple[Topology, ...] = (
         primaries=(1,),
         budgets=_budgets(migrations=2, operator=1, guest=1, faults=1, hotplug=1),
         options=frozenset(
-            {Option.AFTERMATH, Option.BLOCKER, Option.FLAKY_GUEST, Option.HELD_TARGET}
+            {
+                Option.AFTERMATH,
+                Option.BLOCKER,
+                Option.FLAKY_GUEST,
+                Option.HELD_SOURCE,
+                Option.HELD_TARGET,
+            }
         ),
     ),
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from statemachines.checker.resolve import FairGraph
 from statemachines.checker.trace import TraceStep, trace_to
 from statemachines.properties import PROPERTIES, Claim, Kind, Property
 from statemachines.spec import MachineSpec, Row
+from statemachines.survivors import surviving
 from statemachines.system import VM_MACHINES
 from statemachines.topology import Topology
 
@@ -49,8 +50,10 @@ class Judged:
     verdicts: list[Verdict]
     #: How long it took.
     seconds: float
-    #: Rows (by identity) that survived folding and whether each fired.
-    fired: dict[int, bool] = field(default_factory=dict)
+    #: The rows that survive folding.
+    surviving: tuple[Row, ...] = ()
+    #: Those that fired, by identity.
+    fired: frozenset[int] = frozenset()
 
     def trace(self, verdict: Verdict) -> list[TraceStep]:
         """Return the shortest trace to the state that decides a verdict."""
@@ -94,11 +97,8 @@ def judge(
                 )
     judged = Judged(topology, explorer, verdicts, time.perf_counter() - begun)
     taken = explorer.taken()
-    judged.fired = {
-        id(entry): number in taken
-        for number, entry in enumerate(explorer.stepper.entries)
-        if isinstance(entry, Row)
-    }
+    judged.surviving = surviving(explorer.model)
+    judged.fired = frozenset(id(explorer.stepper.entries[number]) for number in taken)
     return judged
 
 

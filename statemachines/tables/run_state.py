@@ -18,6 +18,8 @@ QUIESCE = do(Command.QUIESCE_GUEST, E.GUEST_STOPPED)
 _STOPPED_EARLIER = (R.PRELAUNCH, R.PAUSED)
 #: The migration still is where it stops the guest.
 _SWITCHES_OVER = In(Migration.ACTIVE)
+#: A VM that was given away can come back: out of a doubt, by the operator's word.
+_COMES_BACK = Policy("handover", "two-phase")
 _NOT_IN_DOUBT = "The VM is not in doubt: there is nothing to resolve"
 
 RUN_STATE = MachineSpec(
@@ -71,7 +73,7 @@ RUN_STATE = MachineSpec(
             then=(QUIESCE,),
         ),
         Row(
-            (R.FINISH_MIGRATE, R.POSTMIGRATE),
+            R.FINISH_MIGRATE,
             E.RESUME_SOURCE,
             R.RUNNING,
             when=In(Resume.RUN),
@@ -79,12 +81,20 @@ RUN_STATE = MachineSpec(
             cite="migration.c migration_iteration_finish",
         ),
         Row(
+            R.POSTMIGRATE,
+            E.RESUME_SOURCE,
+            R.RUNNING,
+            when=All(_COMES_BACK, In(Resume.RUN)),
+            then=RUN,
+        ),
+        Row(
             R.FINISH_MIGRATE,
             E.RESUME_SOURCE,
             R.POSTMIGRATE,
             when=Policy("paused_after_failure", "postmigrate"),
         ),
-        Row((R.FINISH_MIGRATE, R.POSTMIGRATE), E.RESUME_SOURCE, R.PAUSED),
+        Row(R.FINISH_MIGRATE, E.RESUME_SOURCE, R.PAUSED),
+        Row(R.POSTMIGRATE, E.RESUME_SOURCE, R.PAUSED, when=_COMES_BACK),
         Row(R.FINISH_MIGRATE, E.MIGRATED, R.POSTMIGRATE, cite="migration_iteration_finish"),
         Row(R.FINISH_MIGRATE, E.DOUBT, R.POSTMIGRATE),
         Row(R.POSTMIGRATE, E.KEEP_HERE, None, when=In(Handover.IN_DOUBT)),
