@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 
 from statemachines.events import E
@@ -235,3 +238,26 @@ def test_what_is_not_there_cannot_be_removed(per: Per) -> None:
     with pytest.raises(ValueError, match="there is no"):
         runtime.remove(per, 77)
     assert runtime.joint() == before
+
+
+# -- many VMs in one process
+
+
+def test_vms_with_different_policies_do_not_disturb_each_other() -> None:
+    """The tables are bound once in a process, a VM's policies are not bound with them."""
+    withdrawing, _, _ = attached({"cancel_in_wait": "withdraw"})
+    lingering, _, _ = attached({"cancel_in_wait": "linger"})
+    to_cancel = (E.MIGRATE, E.CONNECTED, E.RECV_ACCEPT, E.SETUP_DONE, E.CANCEL, E.CHANNEL_CLOSED)
+    for event in to_cancel:
+        fire(withdrawing, event)
+        fire(lingering, event)
+    assert withdrawing.state(Migration) is Migration.CANCELLED
+    assert lingering.state(Migration) is Migration.CANCELLING
+
+
+def test_a_vm_that_is_dropped_is_gone() -> None:
+    runtime, _, _ = attached()
+    watched = weakref.ref(runtime)
+    del runtime
+    gc.collect()
+    assert watched() is None
