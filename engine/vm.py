@@ -23,7 +23,6 @@ from devices.ram import Ram
 from engine.board import Board
 from engine.configuration import VmConfiguration
 from engine.guest_view import BoardView
-from engine.journal import entry_of
 from engine.parameters import Capabilities, Capability, Parameters
 from engine.qmp.errors import ErrorClass, QmpError
 from engine.statistics import Statistics
@@ -199,7 +198,7 @@ class Vm:
 
     def _note(self, step: Step) -> None:
         self.statistics.note(step, self.world.now_ms())
-        self.world.record(entry_of(self._sequence, step, self.runtime, self.board))
+        self.world.record(self._sequence, step)
         self._sequence += 1
 
     def _carry_out(self, happening: Happening) -> None:
