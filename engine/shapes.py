@@ -243,6 +243,7 @@ class RecordOf:
 
 # Tuples: a union would be built anew for every value that is looked at.
 _LEAVES = (bool, bytes, bytearray)
+_PLAIN = frozenset({bool, bytes, type(None)})
 _BRANCHES = (list, tuple, dict)
 
 
@@ -269,6 +270,9 @@ class Tree:
         for _depth in range(self.depth_max + 1):
             below: list[Any] = []
             for item in level:
+                kind = type(item)
+                if kind in _PLAIN or (kind is int and I64_MIN <= item <= U64_MAX):
+                    continue  # most of it by far
                 below.extend(self._inside(item))
                 # Counted here, not after the level: the same list may be in many places.
                 if values + len(below) > self.values_max:

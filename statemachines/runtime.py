@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
-from transitions import EventData, Machine
+from transitions import EventData, Machine, Transition
 
 from statemachines.effects import Do, Raise, Send
 from statemachines.events import E
@@ -62,6 +62,23 @@ def _is_chosen(row: Row) -> Callable[[EventData], bool]:
     return is_chosen
 
 
+class _Transition(Transition):
+    """A transition without the callbacks around it, which no row has."""
+
+    def execute(self, event_data: EventData) -> bool:
+        """Move the model if the condition holds; say whether it did."""
+        if self.dest is None or not self._eval_conditions(event_data):
+            return False
+        event_data.machine.set_state(self.dest, event_data.model)
+        return True
+
+
+class _Machine(Machine):
+    """A machine of such transitions."""
+
+    transition_cls = _Transition
+
+
 def _machine(spec: MachineSpec) -> Machine:
     rows = [
         {
@@ -74,7 +91,7 @@ def _machine(spec: MachineSpec) -> Machine:
         for entry in entries
         if isinstance(entry, Row)
     ]
-    return Machine(
+    return _Machine(
         model=None,
         states=spec.states,
         transitions=rows,
