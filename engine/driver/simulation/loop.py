@@ -7,10 +7,16 @@ happen again, and that is an error: whoever runs a simulation keeps something du
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
+from contextvars import Context
+from typing import Any, TypeVarTuple, Unpack
 
 #: So many turns of the loop, and the simulation counts as one that never ends.
 TURNS_MAX = 400_000
+#: The shortest wait.
+SHORTEST_SECONDS = 1e-6
+
+_Arguments = TypeVarTuple("_Arguments")
 
 
 class EndlessError(Exception):
@@ -47,6 +53,17 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def time(self) -> float:
         return self._selector.now_seconds
+
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[[Unpack[_Arguments]], object],
+        *args: *_Arguments,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        # No wait is so short that no time passes: sums of floats would stand still.
+        lasting = max(delay, SHORTEST_SECONDS) if delay > 0 else delay
+        return super().call_later(lasting, callback, *args, context=context)
 
     def go_on(self) -> None:
         """Count turns anew."""

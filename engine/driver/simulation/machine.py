@@ -77,15 +77,18 @@ class _WatchedVm(LiveVm):
     """The live VM, with somebody looking on once it is built."""
 
     watched_by: SimulatedVm | None = None
+    has_stepped = False
 
     def record(self, sequence: int, step: Step) -> None:
         super().record(sequence, step)
+        self.has_stepped = True
         if self.watched_by is not None:
             self.watched_by.watcher.stepped(self.watched_by, step)
 
     def settled(self) -> None:
         super().settled()
-        if self.watched_by is not None:
+        if self.watched_by is not None and self.has_stepped:
+            self.has_stepped = False
             self.watched_by.watcher.settled(self.watched_by)
 
 
@@ -163,10 +166,9 @@ class SimulatedVm:
     def _emit(self, name: str, data: Mapping[str, Any]) -> None:
         if self.alive:
             microseconds = round(self.now_ms() * 1000)
-            line = self._session.event(name, data, divmod(microseconds, 1_000_000))
-            assert line is not None
-            event = json.loads(line)
-            self.watcher.emitted(self, event["event"], event.get("data", {}))
+            # Made as for a client: an event that is not as it was declared is an error.
+            self._session.event(name, data, divmod(microseconds, 1_000_000))
+            self.watcher.emitted(self, name, data)
 
     def _warn(self, text: str) -> None:
         self.note({"process": self.name, "warning": text})

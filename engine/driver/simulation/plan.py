@@ -94,6 +94,8 @@ class Plan:
     parameters: Mapping[str, int] = field(default_factory=dict)
     #: The network.
     link: LinkConditions = field(default_factory=LinkConditions)
+    #: Whether a VM that is at the source in the end is migrated once more, undisturbed.
+    once_more: bool = True
     #: What happens.
     actions: tuple[Action, ...] = ()
 
@@ -152,7 +154,7 @@ class _Planner:
         plan = Plan(
             seed=self._random.randrange(1 << 32),
             profile=profile,
-            pairs=self._choose((1, 4), (2, 1)),
+            pairs=self._choose((1, 5), (2, 1)),
             native_hotplug=self._often(0.15),
             held=(self._often(0.05), self._often(0.1)),
             guest=self._guest(),
@@ -160,6 +162,7 @@ class _Planner:
             capabilities=self._capabilities(),
             parameters=self._parameters(),
             link=self._link(),
+            once_more=self._often(0.5),
         )
         return replace(plan, actions=tuple(self._actions()))
 
@@ -170,7 +173,7 @@ class _Planner:
         given = {
             "eject": self._choose(("prompt", 11), (late, 6), ("never", 2), ("resumed", 1)),
             "standby": self._choose(("on", 14), ("off", 1)),
-            "dirty": self._choose(("0", 5), ("256K", 3), ("1M", 2), ("4M", 1)),
+            "dirty": self._choose(("0", 6), ("256K", 3), ("1M", 1), ("4M", 1)),
             "fill": self._choose(("16K", 1), ("64K", 4), ("256K", 1)),
             "working-set": self._choose(("16K", 1), ("64K", 4), ("256K", 1)),
             "link-delay": f"{self._between(0.1, 30):g}ms",
@@ -191,7 +194,7 @@ class _Planner:
         for name, probability in (
             ("return-path", 0.4),
             ("pause-before-switchover", 0.2),
-            ("x-verify-ram", 0.25),
+            ("x-verify-ram", 0.15),
         ):
             if self._often(probability):
                 given.append(name)

@@ -143,7 +143,8 @@ class Simulation:
             now_ms = round(self._loop.time() * 1000, 3)
             self.outcome.violation = Violation(sentence, self.where(), now_ms)
             self.note("violation", property=sentence)
-            self._loop.stop()
+            if self._loop.is_running():
+                self._loop.stop()
 
     def where(self) -> str:
         """Say where both VMs stand."""
@@ -192,7 +193,8 @@ class Simulation:
         self.safety.stepped(vm, step)
         for move in step.moves:
             if move.before is not move.after:
-                self._moment(f"{vm.name} {move.machine} {move.after.value}")
+                if self._waiting:
+                    self._moment(f"{vm.name} {move.machine} {move.after.value}")
                 self._reached(vm, move.after)
 
     def _reached(self, vm: SimulatedVm, state: State) -> None:

@@ -70,7 +70,8 @@ class Settling:
         if owner is None:
             return
         await self._try(owner, check)
-        if owner is self._stage.source and owner.alive and self._can_leave(owner):
+        once_more = self._stage.plan.once_more and owner is self._stage.source
+        if once_more and owner.alive and self._can_leave(owner):
             await self._leave(check)
 
     # -- coming to an end
