@@ -69,6 +69,11 @@ class Actors:
         if action.kind == "resolve":
             self.resolve()
             return
+        if action.kind == "quit-in-doubt":
+            for vm in (self._stage.source, self._stage.target):
+                if self._doubts(vm):
+                    self.command(vm, "quit")
+            return
         vm = self._stage.source if action.vm == "source" else self._stage.target
         if vm.alive:
             command, arguments = self._command(action)
@@ -99,14 +104,7 @@ class Actors:
     def resolve(self) -> bool:
         """End a doubt as an operator does who looks at both sides and keeps to a decision."""
         stage = self._stage
-        doubted = [
-            vm
-            for vm, doubt in (
-                (stage.source, Handover.IN_DOUBT),
-                (stage.target, Takeover.IN_DOUBT),
-            )
-            if vm.alive and vm.is_in(doubt) and vm.exit_status is None
-        ]
+        doubted = [vm for vm in (stage.source, stage.target) if self._doubts(vm)]
         if not doubted:
             return False
         self._keeper = self._keeper or self._decide()
@@ -115,13 +113,21 @@ class Actors:
             self.command(vm, "x-replug-resolve", keep=self._keeper)
         return True
 
+    def _doubts(self, vm: SimulatedVm) -> bool:
+        """Say whether a VM says of itself that nobody there knows who has it."""
+        if not vm.alive or vm.exit_status is not None:
+            return False
+        report = self.command(vm, "query-migrate")
+        return "x-replug-in-doubt" in report
+
     def _decide(self) -> str:
         source, target = self._stage.source, self._stage.target
         if target.is_in(Incoming.COMPLETED) or source.is_in(Migration.COMPLETED):
             return "target"
         holds = target.alive and target.is_in(Takeover.LOADED, Takeover.IN_DOUBT)
         if not source.alive:
-            return "target"
+            # Its log says whether the VM had gone on there: what waits at the target is old then.
+            return "target" if source.is_in(Migration.DEVICE) else "source"
         if not holds or not source.is_in(Handover.COMMITTED, Handover.IN_DOUBT):
             return "source"
         return self._stage.network.random.choice(("source", "target"))

@@ -47,6 +47,9 @@ class Watcher(Protocol):
     def emitted(self, vm: SimulatedVm, name: str, data: Mapping[str, Any]) -> None:
         """Look at a QMP event."""
 
+    def ended(self, vm: SimulatedVm) -> None:
+        """Look at a VM that quits."""
+
 
 class SimulatedMemory:
     """Guest RAM in this process."""
@@ -117,6 +120,7 @@ class SimulatedVm:
         profile = configuration.profile
         self._session = QmpSession(profile.version, profile.package)
         self._session.receive(b'{"execute": "qmp_capabilities"}\n')
+        self._declared = QmpSession(profile.version, profile.package)
         self.memory = SimulatedMemory(configuration.ram_bytes)
         self.live = _WatchedVm(
             configuration,
@@ -166,8 +170,8 @@ class SimulatedVm:
     def _emit(self, name: str, data: Mapping[str, Any]) -> None:
         if self.alive:
             microseconds = round(self.now_ms() * 1000)
-            # Made as for a client: an event that is not as it was declared is an error.
-            self._session.event(name, data, divmod(microseconds, 1_000_000))
+            # An event that is not as it was declared is an error, though nobody listens.
+            self._declared.event(name, data, divmod(microseconds, 1_000_000))
             self.watcher.emitted(self, name, data)
 
     def _warn(self, text: str) -> None:
@@ -182,6 +186,7 @@ class SimulatedVm:
 
     def quit(self) -> None:
         """End with status 0."""
+        self.watcher.ended(self)
         self.exit_with(0)
 
     def close_descriptor(self, fd: int) -> None:

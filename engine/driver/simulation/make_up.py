@@ -27,9 +27,8 @@ def _devices(pairs: int) -> list[str]:
         words += (
             f"-netdev user,id=hostnet{pair} "
             f"-device pcie-root-port,id=root{pair},bus=pcie.0,chassis={pair} "
-            f"-device pcie-root-port,id=spare{pair},bus=pcie.0,chassis={pair + 8} "
             f"-device virtio-net-pci,netdev=hostnet{pair},id=net{pair},"
-            f"mac=52:54:00:6f:55:c{pair},bus=spare{pair},failover=on "
+            f"mac=52:54:00:6f:55:c{pair},bus=pcie.0,failover=on "
             f"-device vfio-pci,host=5e:00.{pair + 1},id=hostdev{pair},bus=root{pair},"
             f"failover_pair_id=net{pair}"
         ).split()

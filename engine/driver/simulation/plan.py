@@ -44,7 +44,7 @@ HAND_OVER = (
 #: Everything that a plan may hold, by who does it.
 OPERATOR = (
     "cancel", "continue", "stop", "cont", "reset", "device_del", "device_add", "capabilities",
-    "query", "announce", "set_link", "resolve",
+    "query", "announce", "set_link", "resolve", "quit-in-doubt",
 )  # fmt: skip
 GUEST = ("eject-now", "driver-reset", "reboot", "options")
 ACCIDENTS = ("cut", "stall", "damage", "refuse", "kill-target", "kill-source", "target-gone")
@@ -162,20 +162,20 @@ class _Planner:
             capabilities=self._capabilities(),
             parameters=self._parameters(),
             link=self._link(),
-            once_more=self._often(0.5),
+            once_more=self._often(0.3),
         )
         return replace(plan, actions=tuple(self._actions()))
 
     # -- what things are like
 
     def _guest(self) -> str:
-        late = f"{self._between(1, 900):g}ms"
+        late = f"{self._between(1, 500):g}ms"
         given = {
             "eject": self._choose(("prompt", 11), (late, 6), ("never", 2), ("resumed", 1)),
             "standby": self._choose(("on", 14), ("off", 1)),
-            "dirty": self._choose(("0", 6), ("256K", 3), ("1M", 1), ("4M", 1)),
-            "fill": self._choose(("16K", 1), ("64K", 4), ("256K", 1)),
-            "working-set": self._choose(("16K", 1), ("64K", 4), ("256K", 1)),
+            "dirty": self._choose(("0", 8), ("256K", 3), ("1M", 1), ("4M", 1)),
+            "fill": self._choose(("16K", 1), ("64K", 4), ("128K", 1)),
+            "working-set": self._choose(("16K", 1), ("64K", 4), ("128K", 1)),
             "link-delay": f"{self._between(0.1, 30):g}ms",
             "probe-delay": f"{self._between(0.1, 20):g}ms",
             "negotiate": self._choose(("0ms", 3), (f"{self._between(1, 200):g}ms", 1)),
@@ -204,7 +204,7 @@ class _Planner:
         return {
             "downtime-limit": self._choose((300, 3), (20, 1), (2, 1)),
             "max-bandwidth": self._choose((134217728, 3), (16777216, 2), (4194304, 1), (0, 1)),
-            "x-unplug-timeout-ms": int(self._between(50, 1500)),
+            "x-unplug-timeout-ms": int(self._between(50, 800)),
             "x-heartbeat-ms": int(self._between(400, 1500)),
         }
 
@@ -219,10 +219,10 @@ class _Planner:
     # -- what happens
 
     def _actions(self) -> list[Action]:
-        begins_ms = self._between(5, 200)
+        begins_ms = self._between(2, 150)
         actions = [Action("migrate", START, begins_ms)]
         if self._often(0.2):
-            actions.append(Action("migrate", START, begins_ms + self._between(20, 1000)))
+            actions.append(Action("migrate", START, begins_ms + self._between(20, 500)))
         meddling = {"calm": 0, "meddled": 3, "faulty": 1, "wild": 4}[self._temper]
         accidents = {"calm": 0, "meddled": 0, "faulty": 2, "wild": 3}[self._temper]
         for _ in range(self._random.randint(min(meddling, 1), meddling)):
@@ -233,7 +233,7 @@ class _Planner:
 
     def _when(self, begins_ms: float) -> tuple[str, float]:
         if self._often(0.2):
-            return START, begins_ms + self._between(0.1, 800)
+            return START, begins_ms + self._between(0.1, 400)
         after_ms = 0.0 if self._often(0.3) else self._between(0.01, 100)
         return self._random.choice(HAND_OVER if self._often(0.4) else MOMENTS), after_ms
 
@@ -241,7 +241,7 @@ class _Planner:
         kind = self._choose(
             ("cancel", 9), ("continue", 1), ("stop", 2), ("cont", 2), ("reset", 2),
             ("device_del", 3), ("device_add", 2), ("capabilities", 1), ("query", 1),
-            ("announce", 1), ("set_link", 1), ("resolve", 1),
+            ("announce", 1), ("set_link", 1), ("resolve", 1), ("quit-in-doubt", 1),
             ("eject-now", 2), ("driver-reset", 2), ("reboot", 1), ("options", 3),
         )  # fmt: skip
         vm = self._choose(("source", 3), ("target", 1))

@@ -26,7 +26,7 @@ from statemachines.runtime import Step
 from statemachines.states import Handover, Incoming, Migration, RunState, State, Takeover
 
 #: How long a plan goes on after its last action that is counted from the start.
-_AFTERWARDS_MS = 1_500.0
+_AFTERWARDS_MS = 800.0
 #: How often it is looked whether anything is left to happen.
 _LOOK_MS = 50.0
 _STATUSES = (Migration, Incoming)
@@ -212,6 +212,10 @@ class Simulation:
     def emitted(self, vm: SimulatedVm, name: str, data: Mapping[str, Any]) -> None:
         """Look at a QMP event."""
         self.safety.emitted(vm, name, data)
+
+    def ended(self, vm: SimulatedVm) -> None:
+        """Look at a VM that quits."""
+        self.safety.ended(vm)
 
     # -- what happens
 

@@ -41,6 +41,8 @@ _ROLLED_BACK = (Migration.CANCELLED, Migration.FAILED)
 _BEFORE_SWITCHOVER = (RunState.PRELAUNCH, RunState.RUNNING, RunState.PAUSED)
 #: The guest can still use a device in such a slot.
 _LIVE_SLOTS = (Slot.INSERTED, Slot.OCCUPIED, Slot.REQUESTED, Slot.BLINKING)
+#: How late a timer of the loop may be.
+_LATE_MS = 0.01
 _UNPLUG = do(Command.EMIT_UNPLUG_PRIMARY)
 #: An operator asks for one of these by hand.
 _PRIMARY_ARRIVES = (E.DEVICE_ADD, E.ADOPT)
@@ -72,6 +74,8 @@ class Safety:
         #: Properties that a profile of QEMU's broke, and how often.
         self.defects: Counter[str] = Counter()
         self._stopped_in: State = RunState.RUNNING
+        self._waits_since_ms = 0.0
+        self._wait_max_ms: float | None = None
         self._asked: Counter[str] = Counter()
         self._negotiated: set[str] = set()
         # Primaries that have been asked to leave and have not, by VM and index: by whom.
@@ -106,6 +110,8 @@ class Safety:
                 continue
             if isinstance(move.after, Primary):
                 self._primary_moved(vm, step, move)
+            elif isinstance(move.after, Migration):
+                self._wait_is_bounded(vm, move)
             elif isinstance(move.after, RunState) and vm is self.source:
                 self._source_moved(step, move)
         for happening in step.effects:
@@ -143,6 +149,15 @@ class Safety:
             return  # that is another defect, and has been told
         equal = self.source.memory.contents == self.target.memory.contents
         self._check(equal, "the target is launched with other RAM than the source's", always=True)
+
+    def _wait_is_bounded(self, vm: SimulatedVm, move: Move) -> None:
+        now_ms = vm.now_ms()
+        if move.after is Migration.WAIT_UNPLUG:
+            self._waits_since_ms = now_ms
+            self._wait_max_ms = vm.live.vm.parameters.unplug_timeout_ms
+        elif move.before is Migration.WAIT_UNPLUG and self._wait_max_ms is not None:
+            bounded = now_ms - self._waits_since_ms <= self._wait_max_ms + _LATE_MS
+            self._check(bounded, "wait-unplug lasts longer than its deadline")
 
     def _source_moved(self, step: Step, move: Move) -> None:
         if move.after is RunState.FINISH_MIGRATE:
@@ -225,6 +240,11 @@ class Safety:
             if is_running:
                 for standby in vm.live.vm.board.standbys:
                     self._has_a_path(vm, standby)
+
+    def ended(self, vm: SimulatedVm) -> None:
+        """Look at a process that ends by itself with status 0: somebody made it quit."""
+        in_doubt = vm.is_in(Handover.IN_DOUBT) or vm.is_in(Takeover.IN_DOUBT)
+        self._check(not in_doubt, "a VM in doubt quits", always=True)
 
     def _one_owner(self, source: SimulatedVm, target: SimulatedVm) -> None:
         launched = target.is_in(Incoming.COMPLETED)
