@@ -10,9 +10,11 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from engine.driver.simulation.campaign import Totals, run_seeds
+from engine.driver.simulation.make_up import check
 from engine.driver.simulation.plan import Plan, PlanError, plan_from_json, plan_of
 from engine.driver.simulation.run import Outcome, simulate
 from engine.driver.simulation.safety import Violation
@@ -102,12 +104,13 @@ class _Report:
     def _run_plan(self, totals: Totals) -> None:
         path: Path = self._given.plan
         plan = plan_from_json(path.read_text(encoding="utf-8"))
+        check(plan)
         outcome = simulate(plan, journal=self._folder is not None)
         totals.add(outcome)
         if self._folder is not None:
             self._write(f"{path.stem}.jsonl", outcome)
         if outcome.violation is not None:
-            self._tell(None, outcome.violation, plan, f"replug simulate --plan {path}")
+            self._tell(None, outcome.violation, plan, f"replug simulate --plan {quote(str(path))}")
 
     def _write(self, name: str, outcome: Outcome) -> None:
         assert self._folder is not None
@@ -120,7 +123,7 @@ class _Report:
         if self._folder is not None:
             path = self._folder / f"seed-{seed}.plan.json"
             path.write_text(plan.to_json(), encoding="utf-8")
-            replay = f"replug simulate --plan {path} --journal-dir DIR"
+            replay = f"replug simulate --plan {quote(str(path))} --journal-dir DIR"
         self._tell(seed, violation, plan, replay)
 
     def _tell(self, seed: int | None, violation: Violation, plan: Plan, replay: str) -> None:

@@ -76,6 +76,12 @@ def test_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None
             '"actions": [{"kind": "explode", "moment": "", "after_ms": 1}]}',
             "no action is called 'explode'",
         ),
+        (plan_of(1, "native").to_json().replace("eject=", "ejct="), "no VM can be made of this"),
+        (plan_of(1, "native").to_json().replace('"native"', '"qemu-1"'), "no VM can be made"),
+        (
+            plan_of(1, "native").to_json().replace('"moment": ""', '"moment": "source naps"'),
+            "'source naps' is no moment",
+        ),
     ],
 )
 def test_a_file_that_is_no_plan(

@@ -91,7 +91,7 @@ def test_the_command_tells_of_it(
     """Exit status 1, the smallest plan, and how to see it again: which then shows it again."""
     plant(monkeypatch, late_eject="delete")
     folder = str(tmp_path)
-    arguments = ["simulate", "--seeds", "0..60", "--jobs", "1", "--json", "--journal-dir", folder]
+    arguments = ["simulate", "--seeds", "0..25", "--jobs", "1", "--json", "--journal-dir", folder]
     assert cli.main(arguments) == 1
     *failures, totals = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert totals["violations"] == len(failures) > 0

@@ -10,9 +10,11 @@ from functools import cache
 
 from devices.guest_options import GuestOptions, parse_guest_options
 from devices.inventory import Inventory
+from devices.options import OptionError
 from engine.command_line import parse_vm_arguments
+from engine.command_line_error import CommandLineError
 from engine.configuration import VmConfiguration
-from engine.driver.simulation.plan import Plan
+from engine.driver.simulation.plan import Plan, PlanError
 
 #: Where the target waits.
 URI = "tcp:target:4444"
@@ -55,6 +57,18 @@ def configuration(plan: Plan, *, is_target: bool) -> VmConfiguration:
         start_paused=plan.held[is_target],
         incoming=URI if is_target else None,
     )
+
+
+def check(plan: Plan) -> None:
+    """Check that VMs can be made of a plan.
+
+    :raise PlanError: if they cannot.
+    """
+    try:
+        for is_target in (False, True):
+            configuration(plan, is_target=is_target)
+    except (OptionError, CommandLineError) as error:
+        raise PlanError(f"no VM can be made of this plan: {error}") from error
 
 
 def _no_file(path: str) -> str:

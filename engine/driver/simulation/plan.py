@@ -17,6 +17,7 @@ from random import Random
 from typing import Any
 
 from engine.driver.simulation.link import LinkConditions
+from statemachines.system import VM_MACHINES
 
 #: When an action is counted from: the start of the simulation.
 START = ""
@@ -122,7 +123,18 @@ def plan_from_json(text: str) -> Plan:
     for action in plan.actions:
         if action.kind not in known:
             raise PlanError(f"no action is called {action.kind!r}; there are {', '.join(known)}")
+        if action.moment != START and not _is_moment(action.moment):
+            raise PlanError(
+                f"{action.moment!r} is no moment; one is written like {MOMENTS[0]!r}, or is empty"
+            )
     return plan
+
+
+def _is_moment(text: str) -> bool:
+    vm, _, rest = text.partition(" ")
+    machine, _, value = rest.partition(" ")
+    states = {spec.name: spec.states for spec in VM_MACHINES}.get(machine, ())
+    return vm in ("source", "target") and value in [state.value for state in states]
 
 
 def plan_of(seed: int, profile: str) -> Plan:
