@@ -148,7 +148,7 @@ class Safety:
         if self.source.runs:
             return  # that is another defect, and has been told
         equal = self.source.memory.contents == self.target.memory.contents
-        self._check(equal, "the target is launched with other RAM than the source's", always=True)
+        self._check(equal, "the target is launched with other RAM than the source's")
 
     def _wait_is_bounded(self, vm: SimulatedVm, move: Move) -> None:
         now_ms = vm.now_ms()

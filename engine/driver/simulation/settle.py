@@ -165,8 +165,10 @@ class Settling:
         return source.is_in(RunState.RUNNING) and source.is_in(Blocker.CLEAR)
 
     async def _leave(self, check: Check) -> None:
-        self._actors.migrate()
         source = self._stage.source
+        # Long enough for any guest that does its part.
+        self._actors.command(source, "migrate-set-parameters", **{"x-unplug-timeout-ms": 30_000})
+        self._actors.migrate()
         await self._resolved(check)
         same = _primaries(source) == _primaries(self._stage.target)
         if same and self._is_native:
