@@ -104,3 +104,20 @@ def test_the_command_tells_of_it(
     assert cli.main(["simulate", "--plan", str(path), "--json"]) == 1
     (again, _) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert again["property"] == failures[0]["property"]
+
+
+def test_a_reset_that_makes_a_slot_forget_leaves_nothing_stuck() -> None:
+    """A device_del goes to a slot that a reset clears: it must not be waited for for ever."""
+    plan = Plan(
+        seed=1,
+        profile="native",
+        native_hotplug=True,
+        guest="fill=64K,working-set=64K,eject=never",
+        actions=(
+            Action("device_del", START, 50.0, values={"pair": 1}),
+            Action("reset", START, 80.0),
+        ),
+    )
+    outcome = simulate(plan)
+    assert outcome.violation is None
+    assert outcome.completed == 1

@@ -261,3 +261,27 @@ def test_a_vm_that_is_dropped_is_gone() -> None:
     del runtime
     gc.collect()
     assert watched() is None
+
+
+# -- a slot that forgets
+
+
+@pytest.mark.parametrize("during", ["no migration", "a migration"])
+def test_a_reset_lets_a_slot_of_its_own_forget_the_users_request(during: str) -> None:
+    """hw/pci/pcie.c pcie_cap_slot_reset keeps the device: the user may ask again."""
+    runtime, _, primary = attached({"hotplug": "native"})
+    fire(runtime, E.DEVICE_DEL, primary)
+    if during == "a migration":
+        for event in (E.MIGRATE, E.CONNECTED, E.RECV_ACCEPT, E.SETUP_DONE):
+            fire(runtime, event)
+        assert runtime.state(Migration) is Migration.WAIT_UNPLUG
+    fire(runtime, E.SYSTEM_RESET)
+    if during == "a migration":
+        assert runtime.state(Migration) is Migration.WAIT_UNPLUG
+        fire(runtime, E.UNPLUG_DEADLINE)
+        fire(runtime, E.CHANNEL_CLOSED)
+    assert runtime.state(Primary, primary) is Primary.PLUGGED
+    assert runtime.state(Pending, primary) is Pending.CLEAR
+    fire(runtime, E.DEVICE_DEL, primary)
+    assert runtime.state(Primary, primary) is Primary.UNPLUG_PENDING
+    assert runtime.state(Slot, primary) is Slot.REQUESTED
