@@ -235,7 +235,7 @@ class _Planner:
         actions = [Action("migrate", START, begins_ms)]
         if self._often(0.2):
             actions.append(Action("migrate", START, begins_ms + self._between(20, 500)))
-        meddling = {"calm": 0, "meddled": 3, "faulty": 1, "wild": 4}[self._temper]
+        meddling = {"calm": 0, "meddled": 3, "faulty": 1, "wild": 8}[self._temper]
         accidents = {"calm": 0, "meddled": 0, "faulty": 2, "wild": 3}[self._temper]
         for _ in range(self._random.randint(min(meddling, 1), meddling)):
             actions.append(self._meddle(begins_ms))
