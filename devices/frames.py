@@ -24,6 +24,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from struct import Struct
 from typing import TypeAlias
 
@@ -122,6 +123,7 @@ class PlainFrame:
 Frame: TypeAlias = NumberedFrame | AnnounceFrame | ControlFrame | PlainFrame
 
 
+@lru_cache(maxsize=256)
 def mac_bytes(text: str) -> bytes:
     """Read an address written as 52:54:00:6f:55:cc; FrameError when it is not."""
     if not _MAC_PATTERN.fullmatch(text):

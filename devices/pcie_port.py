@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
+from functools import cache
 from typing import ClassVar
 
 from devices.vmstate import VmStateDescription, VmStateField
@@ -98,6 +99,7 @@ _CAPABILITY_HOTPLUG = 0x60
 
 #: Highest number of a slot: 13 bits of SLTCAP.
 SLOT_NUMBER_MAX = 2**13 - 1
+_PRESENT = int(SlotStatus.PRESENT)
 
 
 def slot_capability(slot_number: int, native_hotplug: bool) -> int:
@@ -110,6 +112,7 @@ def slot_capability(slot_number: int, native_hotplug: bool) -> int:
     return slot_number << 19 | _CAPABILITY_BASE | (_CAPABILITY_HOTPLUG if native_hotplug else 0)
 
 
+@cache
 def slot_control(*, powered: bool, indicator: PowerIndicator) -> int:
     """SLTCTL with this power state and LED, its interrupts disabled and its attention LED off."""
     power = 0 if powered else SlotControl.POWER_OFF
@@ -122,6 +125,7 @@ def reset_slot_control(populated: bool) -> int:
     return slot_control(powered=populated, indicator=indicator)
 
 
+@cache
 def slot_status(
     *,
     present: bool,
@@ -175,7 +179,7 @@ class PcieRootPort:
     @property
     def present(self) -> bool:
         """Whether the guest sees a device in the slot."""
-        return bool(self.slot_status & SlotStatus.PRESENT)
+        return bool(self.slot_status & _PRESENT)
 
     def show(self, *, present: bool, event: bool) -> None:
         """Show a device as present or gone; with `event`, tell the guest of it too.
@@ -183,7 +187,7 @@ class PcieRootPort:
         Rule: hw/pci/pcie.c pcie_cap_slot_plug_cb and pcie_cap_slot_do_unplug. A device plugged
         while the guest runs also presses the button.
         """
-        held = self.slot_status & ~SlotStatus.PRESENT
+        held = self.slot_status & ~_PRESENT
         self.slot_status = held | slot_status(
             present=present, presence_changed=event, button_pressed=event and present
         )

@@ -10,6 +10,7 @@ Rules kept here:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 
 from devices.pci import PciDevice
 from devices.pcie_port import PcieRootPort, PowerIndicator, slot_control
@@ -50,6 +51,7 @@ class LoadError(Exception):
         self.lines = lines
 
 
+@cache
 def status_of(state: Standby) -> DeviceStatus:
     """Return the status register that a standby's state shows (virtio 1.2 §2.1)."""
     bits = DeviceStatus(0)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from devices.frames import mac_bytes
 from devices.guest_view import PrimaryView, StandbyView
-from engine.board import Board
+from engine.board import Board, PrimaryEntry, StandbyEntry
 from statemachines.runtime import Runtime
 from statemachines.states import State
 
@@ -18,25 +18,32 @@ class BoardView:
     def __init__(self, runtime: Runtime, board: Board) -> None:
         self._runtime = runtime
         self._board = board
+        # The guest looks after every step, and devices hardly ever change.
+        self._standbys: dict[int, StandbyView] = {}
+        self._primaries: dict[int, PrimaryView] = {}
 
     def standbys(self) -> list[StandbyView]:
         """Return the failover standbys."""
-        return [
-            StandbyView(entry.index, entry.id, mac_bytes(entry.mac))
-            for entry in self._board.standbys.values()
-        ]
+        return [self._standby(entry) for entry in self._board.standbys.values()]
+
+    def _standby(self, entry: StandbyEntry) -> StandbyView:
+        known = self._standbys.get(entry.index)
+        if known is None:
+            known = StandbyView(entry.index, entry.id, mac_bytes(entry.mac))
+            self._standbys[entry.index] = known
+        return known
 
     def primaries(self) -> list[PrimaryView]:
         """Return the primaries; one without a device has its standby's address until it has one."""
-        return [
-            PrimaryView(
-                entry.index,
-                entry.id,
-                mac_bytes(entry.mac or self._board.standbys[entry.standby].mac),
-                entry.standby,
-            )
-            for entry in self._board.primaries.values()
-        ]
+        return [self._primary(entry) for entry in self._board.primaries.values()]
+
+    def _primary(self, entry: PrimaryEntry) -> PrimaryView:
+        mac = mac_bytes(entry.mac or self._board.standbys[entry.standby].mac)
+        known = self._primaries.get(entry.index)
+        if known is None or known.mac != mac:
+            known = PrimaryView(entry.index, entry.id, mac, entry.standby)
+            self._primaries[entry.index] = known
+        return known
 
     def state(self, lifecycle: type[State], index: int) -> State:
         """Return a lifecycle's state."""

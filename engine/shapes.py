@@ -241,6 +241,12 @@ class RecordOf:
         return self.record(*(_at(f".{name}", shape.read, item) for (name, shape), item in pairs))
 
 
+# Tuples: a union would be built anew for every value that is looked at.
+_LEAVES = (bool, bytes, bytearray)
+_PLAIN = frozenset({bool, bytes, type(None)})
+_BRANCHES = (list, tuple, dict)
+
+
 @dataclass(frozen=True)
 class Tree:
     """Plain nested data: None, bool, integers of 64 bits, bytes, text, lists, dicts by text.
@@ -264,6 +270,9 @@ class Tree:
         for _depth in range(self.depth_max + 1):
             below: list[Any] = []
             for item in level:
+                kind = type(item)
+                if kind in _PLAIN or (kind is int and I64_MIN <= item <= U64_MAX):
+                    continue  # most of it by far
                 below.extend(self._inside(item))
                 # Counted here, not after the level: the same list may be in many places.
                 if values + len(below) > self.values_max:
@@ -277,7 +286,7 @@ class Tree:
     read = write
 
     def _inside(self, value: Any) -> Iterator[Any]:
-        if isinstance(value, bool | None | bytes | bytearray):
+        if value is None or isinstance(value, _LEAVES):
             return
         if isinstance(value, str):
             if utf8_bytes(value) > self.text_bytes_max:
@@ -285,7 +294,7 @@ class Tree:
         elif isinstance(value, int):
             if not I64_MIN <= value <= U64_MAX:
                 raise Mismatch("an integer of 64 bits", named(value))
-        elif isinstance(value, list | tuple | dict):
+        elif isinstance(value, _BRANCHES):
             if len(value) > self.items_max:
                 raise Mismatch(f"at most {self.items_max} items", named(value))
             if isinstance(value, dict):

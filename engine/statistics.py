@@ -62,6 +62,10 @@ class RamStatistics:
         }
 
 
+#: The lifecycles whose moves are stamped.
+_STAMPED = frozenset({Migration, Incoming, RunState, Handover, Takeover})
+
+
 @dataclass
 class Statistics:
     """One VM's last migration in numbers."""
@@ -81,7 +85,7 @@ class Statistics:
     def note(self, step: Step, now_ms: float) -> None:
         """Stamp what a step reached."""
         for move in step.moves:
-            if move.before is move.after:
+            if move.before is move.after or type(move.after) not in _STAMPED:
                 continue
             match move.after:
                 case Migration.SETUP:

@@ -13,7 +13,7 @@ order. Rules:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -24,7 +24,6 @@ from devices.ram import Ram
 from engine.board import Board
 from engine.configuration import VmConfiguration
 from engine.guest_view import BoardView
-from engine.journal import entry_of
 from engine.parameters import Capabilities, Capability, Parameters
 from engine.qmp.errors import ErrorClass, QmpError
 from engine.statistics import Statistics
@@ -175,13 +174,19 @@ class Vm:
         :raise StateError: if no row, reason or refusal covers it: a defect of the tables or of a
             driver; nothing of that event has moved.
         """
-        self._pending.append(_Pending(event, index, latched))
         if self._busy:
-            return
+            self._pending.append(_Pending(event, index, latched))
+        else:
+            self._run(self.runtime.fire(event, index, latched))
+
+    def _run(self, steps: Iterator[Step]) -> None:
+        """Carry out an event's steps, then the events that have come meanwhile."""
         self._busy = True
         try:
+            self._take(steps)
             while self._pending:
-                self._take(self._pending.popleft())
+                waiting = self._pending.popleft()
+                self._take(self.runtime.fire(waiting.event, waiting.index, waiting.latched))
         finally:
             self._busy = False
         self.settle()
@@ -196,22 +201,28 @@ class Vm:
 
         For events whose time may have passed: a guest's deed, a timer.
         """
+        if self._busy:
+            # Its turn comes later: whether it can be taken now is all that can be said.
+            possible = self.runtime.enabled(event, index)
+            if possible:
+                self.fire(event, index)
+            return possible
         try:
-            self.runtime.check(event, index)
+            steps = self.runtime.fire(event, index)
         except StateError:
             return False
-        self.fire(event, index)
+        self._run(steps)
         return True
 
-    def _take(self, pending: _Pending) -> None:
-        for step in self.runtime.fire(pending.event, pending.index, pending.latched):
+    def _take(self, steps: Iterator[Step]) -> None:
+        for step in steps:
             self._note(step)
             for happening in step.effects:
                 self._carry_out(happening)
 
     def _note(self, step: Step) -> None:
         self.statistics.note(step, self.world.now_ms())
-        self.world.record(entry_of(self._sequence, step, self.runtime, self.board))
+        self.world.record(self._sequence, step)
         self._sequence += 1
 
     def _carry_out(self, happening: Happening) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from engine.messages import Message
 from statemachines.effects import Command
 from statemachines.events import E
+from statemachines.runtime import Step
 
 
 class World(Protocol):
@@ -27,8 +28,8 @@ class World(Protocol):
     def warn(self, text: str) -> None:
         """Tell the operator on stderr."""
 
-    def record(self, entry: Mapping[str, Any]) -> None:
-        """Append one joint step to the journal."""
+    def record(self, sequence: int, step: Step) -> None:
+        """Take note of one joint step, the VM's `sequence`-th, before its effects take place."""
 
     def send(self, message: Message) -> None:
         """Put a message on its way to the peer, after everything sent before."""

@@ -84,6 +84,9 @@ def _primary(origin: Origin, owner: type[State], meaning: str) -> EventInfo:
 class E(Enum):
     """The events."""
 
+    # See `State`: an event is itself alone.
+    __hash__ = object.__hash__
+
     # -- operator: the VM
     BOOT = _vm(Origin.OPERATOR, RunState, "the VM is started")
     BOOT_HELD = _vm(Origin.OPERATOR, RunState, "the VM is started with -S: it stays paused")

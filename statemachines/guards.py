@@ -181,7 +181,10 @@ class All(_Several):
     word = "and"
 
     def holds(self, view: View, scope: Scope) -> bool:
-        return all(guard.holds(view, scope) for guard in self.guards)
+        for guard in self.guards:  # noqa: SIM110 - a generator costs more than most guards
+            if not guard.holds(view, scope):
+                return False
+        return True
 
 
 class AnyOf(_Several):
@@ -190,7 +193,10 @@ class AnyOf(_Several):
     word = "or"
 
     def holds(self, view: View, scope: Scope) -> bool:
-        return any(guard.holds(view, scope) for guard in self.guards)
+        for guard in self.guards:  # noqa: SIM110 - a generator costs more than most guards
+            if guard.holds(view, scope):
+                return True
+        return False
 
 
 @dataclass(frozen=True)
@@ -263,8 +269,9 @@ class Older(Guard):
 
 def narrower(event: Scope, instance: Scope) -> Scope:
     """Return the scope in which an instance's row is read when an event is about `event`."""
-    order = (Per.VM, Per.STANDBY, Per.PRIMARY)
-    return event if order.index(event.per) > order.index(instance.per) else instance
+    if event.per is Per.VM or instance.per is Per.PRIMARY:
+        return instance
+    return event if instance.per is Per.VM or event.per is Per.PRIMARY else instance
 
 
 def misread(guard: Guard, per: Per, per_of: Callable[[type[State]], Per]) -> str | None:

@@ -81,6 +81,10 @@ POLICIES: Mapping[str, tuple[str, Mapping[str, str]]] = MappingProxyType(
             "cont on a source whose VM has left",
             {"refused": "is refused", "allowed": "runs the VM a second time"},
         ),
+        "reset_on_the_way": (
+            "system_reset once the VM's state is on its way, and where it arrives",
+            {"refused": "is refused", "allowed": "resets what is here, and that is lost or mixed"},
+        ),
         "paused_after_failure": (
             "the run state of a VM that was paused when a migration failed late",
             {"paused": "paused, as before", "postmigrate": "postmigrate"},
@@ -109,6 +113,7 @@ NATIVE: Mapping[str, str] = MappingProxyType(
         "handover": "two-phase",
         "device_status": "always",
         "cont_after_completed": "refused",
+        "reset_on_the_way": "refused",
         "paused_after_failure": "paused",
         "hotplug": "acpi",
     }
@@ -131,6 +136,7 @@ QEMU_7_2: Mapping[str, str] = MappingProxyType(
         "handover": "one-way",
         "device_status": "when-paused",
         "cont_after_completed": "allowed",
+        "reset_on_the_way": "allowed",
         "paused_after_failure": "postmigrate",
         "hotplug": "acpi",
     }

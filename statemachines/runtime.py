@@ -1,124 +1,127 @@
-"""The tables at work: one `transitions.Machine` per table and VM, instances as its models.
+"""The tables at work: one `transitions.Machine` per table and process, instances as its models.
 
 Rules kept here:
 1. The next state comes from `transitions`; this is the only module that imports it. Rows become
-   its transitions once, at construction, in the order of the table.
-2. A step is joint: every listening instance is asked first, against a frozen snapshot; if one
-   cannot take the event nothing moves. Then all move.
-3. What a step raises is taken, in order, before `fire` returns. Callbacks only collect effects.
+   its transitions once, in the order of the table.
+2. A step is joint: every listening instance is asked first, which of its rows it takes, and that
+   row's effects are noted. If one instance cannot take the event nothing moves. Then all move.
+   So every guard, and everything latched, is read from the states before the step.
+3. What a step raises is taken, in order, before `fire` returns.
+4. A `Machine` knows no policies and no VM: whose guard held is said by the model, its instance. It
+   keeps no list of its models, so that a VM that is dropped is gone.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
+from typing import Any, NamedTuple
 
-from transitions import EventData, Machine
+from transitions import EventData, Machine, Transition
 
-from statemachines.effects import Do, Effect, Raise, Send
+from statemachines.effects import Do, Raise, Send
 from statemachines.events import E
-from statemachines.guards import VM_SCOPE, Guard, Per, Scope, narrower
+from statemachines.guards import VM_SCOPE, Per, Scope, narrower
 from statemachines.policies import check_valuation
-from statemachines.spec import Entry, Ignored, MachineSpec, Refused, Row
+from statemachines.spec import Entry, MachineSpec, Refused, Row
 from statemachines.states import State
+from statemachines.steps import Happening, Latched, Move, RefusedError, StateError, Step
 from statemachines.system import VM_MACHINES
-
-
-class StateError(Exception):
-    """An event came that its machine has no row for; nothing has moved.
-
-    `machine`, `state`, `event` say where; `allowed` lists the events that could have come.
-    """
-
-    def __init__(self, machine: str, state: State, event: E, allowed: frozenset[E]) -> None:
-        names = ", ".join(sorted(other.name for other in allowed)) or "nothing"
-        super().__init__(f"{machine} in {state.value} cannot take {event.name}; it takes {names}")
-        self.machine = machine
-        self.state = state
-        self.event = event
-        self.allowed = allowed
-
-
-class RefusedError(StateError):
-    """An event was refused by a table, with a text for whoever asked; nothing has moved."""
-
-    def __init__(self, machine: str, state: State, event: E, refused: Refused) -> None:
-        super().__init__(machine, state, event, frozenset())
-        self.refused = refused
-        self.args = (f"{machine} in {state.value} refuses {event.name}: {refused.text}",)
-
-
-@dataclass(frozen=True)
-class Happening:
-    """One effect, and the instance whose row has it."""
-
-    #: What is to happen.
-    effect: Effect
-    #: Whose row it is.
-    scope: Scope
-    #: For `Send`: the latched states, by lifecycle, then instance.
-    latched: Mapping[type[State], Mapping[int, State]]
-
-
-@dataclass(frozen=True)
-class Move:
-    """One instance's part in a step."""
-
-    #: The table's name.
-    machine: str
-    #: Whose instance.
-    scope: Scope
-    #: Before.
-    before: State
-    #: After; the same where it stayed.
-    after: State
-
-
-@dataclass(frozen=True)
-class Step:
-    """One joint step of one VM."""
-
-    #: What happened.
-    event: E
-    #: To whom.
-    scope: Scope
-    #: Every instance that has a row or a reason for it.
-    moves: tuple[Move, ...]
-    #: Effects in order; `Raise` is shown although it is dealt with inside.
-    effects: tuple[Happening, ...]
-
-
-def _unbound(_event: str) -> bool:
-    raise TypeError("this instance belongs to no machine")
-
-
-class _Machine(Machine):
-    """A `Machine` that gives a model the two functions it declares, and no method per event.
-
-    `model_override=True` does the same, but logs a warning for each event that it leaves out.
-    """
-
-    def _checked_assignment(self, model: object, name: str, func: Callable[..., Any]) -> None:
-        if name in ("trigger", "may_trigger"):
-            setattr(model, name, func)
 
 
 class _Instance:
     """A model of `transitions`: one instance of one lifecycle."""
 
-    state: State
-    trigger: Callable[[str], bool] = staticmethod(_unbound)
-    may_trigger: Callable[[str], bool] = staticmethod(_unbound)
+    __slots__ = ("chosen", "scope", "spec", "state")
 
     def __init__(self, spec: MachineSpec, scope: Scope) -> None:
         self.spec = spec
         self.scope = scope
+        self.state = spec.initial
+        #: What the step under way does to it.
+        self.chosen: Entry | None = None
 
 
-Latched = Mapping[type[State], Mapping[int, State]]
+class _Listener(NamedTuple):
+    """What one table has to do with one event."""
+
+    #: The table.
+    spec: MachineSpec
+    #: What it says, by the state in which the event comes.
+    cells: Mapping[State, tuple[Entry, ...]]
+    #: Has `transitions` move an instance by the row that it has chosen.
+    move: Callable[[_Instance], bool]
+
+
+def _is_chosen(row: Row) -> Callable[[EventData], bool]:
+    def is_chosen(data: EventData) -> bool:
+        model: Any = data.model
+        return model.chosen is row
+
+    return is_chosen
+
+
+class _Transition(Transition):
+    """A transition without the callbacks around it, which no row has."""
+
+    def execute(self, event_data: EventData) -> bool:
+        """Move the model if the condition holds; say whether it did."""
+        if self.dest is None or not self._eval_conditions(event_data):
+            return False
+        event_data.machine.set_state(self.dest, event_data.model)
+        return True
+
+
+class _Machine(Machine):
+    """A machine of such transitions."""
+
+    transition_cls = _Transition
+
+
+def _machine(spec: MachineSpec) -> Machine:
+    rows = [
+        {
+            "trigger": event.name,
+            "source": state,
+            "dest": entry.next,
+            "conditions": _is_chosen(entry),
+        }
+        for (state, event), entries in spec.cells.items()
+        for entry in entries
+        if isinstance(entry, Row)
+    ]
+    return _Machine(
+        model=None,
+        states=spec.states,
+        transitions=rows,
+        initial=spec.initial,
+        auto_transitions=False,
+        send_event=True,
+    )
+
+
+def _stays(_instance: _Instance) -> bool:
+    """Stand in for the move where a table has no row for an event, but reasons or refusals."""
+    return False
+
+
+@cache
+def _listeners(machines: tuple[MachineSpec, ...]) -> dict[E, tuple[_Listener, ...]]:
+    """Return who listens to each event, its owner first: made once in a process."""
+    found: dict[E, list[_Listener]] = {event: [] for event in E}
+    for spec in machines:
+        machine = _machine(spec)
+        cells: dict[E, dict[State, tuple[Entry, ...]]] = {}
+        for (state, event), entries in spec.cells.items():
+            cells.setdefault(event, {})[state] = entries
+        for event, by_state in cells.items():
+            known = machine.events.get(event.name)
+            move = known.trigger if known is not None else _stays
+            is_owner = event.info.owner is spec.states
+            at = 0 if is_owner else len(found[event])
+            found[event].insert(at, _Listener(spec, by_state, move))
+    return {event: tuple(listeners) for event, listeners in found.items()}
 
 
 class Runtime:
@@ -134,29 +137,22 @@ class Runtime:
         """
         check_valuation(policies)
         self._policies = dict(policies)
+        self._listeners = _listeners(VM_MACHINES)
         self._instances: dict[type[State], dict[int, _Instance]] = {}
-        self._machines: dict[type[State], Machine] = {}
-        self._listeners: dict[E, list[MachineSpec]] = {event: [] for event in E}
         self._standby_of: dict[int, int] = {}
         self._present: dict[Per, set[int]] = {Per.STANDBY: set(), Per.PRIMARY: set()}
         self._next_index = 0
-        self._snapshot: dict[type[State], dict[int, State]] = {}
-        self._about = VM_SCOPE
         self._latched: Latched = {}
-        self._collected: list[Happening] = []
         for spec in VM_MACHINES:
-            self._machines[spec.states] = self._build(spec)
             self._instances[spec.states] = {}
-            for event in spec.alphabet:
-                self._listeners[event].append(spec)
             if spec.per is Per.VM:
                 self._add_instance(spec, VM_SCOPE)
 
     # -- what guards may read (the View protocol)
 
     def state_of(self, lifecycle: type[State], scope: Scope) -> State:
-        """Return a state from the snapshot the current step is decided on."""
-        return self._snapshot[lifecycle][self._index(lifecycle, scope)]
+        """Return the state of the instance that a scope means."""
+        return self._instances[lifecycle][self._index(lifecycle, scope)].state
 
     def latched_of(self, lifecycle: type[State], scope: Scope) -> State | None:
         """Return a state latched into the message being received."""
@@ -199,7 +195,7 @@ class Runtime:
             raise ValueError(f"standby {index} still has primaries: remove these first")
         for spec in VM_MACHINES:
             if spec.per is per:
-                self._machines[spec.states].remove_model(self._instances[spec.states].pop(index))
+                del self._instances[spec.states][index]
         self._present[per].remove(index)
         self._standby_of.pop(index, None)
 
@@ -211,10 +207,10 @@ class Runtime:
 
     def joint(self) -> dict[type[State], dict[int, State]]:
         """Return the present state of every instance of every lifecycle."""
-        return {
-            lifecycle: {index: instance.state for index, instance in instances.items()}
-            for lifecycle, instances in self._instances.items()
-        }
+        return {lifecycle: self._states_of(lifecycle) for lifecycle in self._instances}
+
+    def _states_of(self, lifecycle: type[State]) -> dict[int, State]:
+        return {index: each.state for index, each in self._instances[lifecycle].items()}
 
     def scope_of(self, event: E, index: int | None) -> Scope:
         """Return whom an event with this index is about."""
@@ -232,9 +228,7 @@ class Runtime:
         :raise RefusedError: if its owner's table refuses it, with the text.
         :raise StateError: if some listener has no row for it.
         """
-        scope = self.scope_of(event, index)
-        self._freeze(scope, latched)
-        self._listening(event, scope)
+        self._choose(event, self.scope_of(event, index), latched)
 
     def enabled(self, event: E, index: int | None = None) -> bool:
         """Return whether `check` would pass."""
@@ -268,56 +262,64 @@ class Runtime:
     def _step(
         self, event: E, scope: Scope, latched: Latched | None, inbox: deque[tuple[E, Scope]]
     ) -> Step:
-        self._freeze(scope, latched)
-        listening = self._listening(event, scope)
+        choices = self._choose(event, scope, latched)
+        effects: list[Happening] = []
+        for listener, instance in choices:
+            self._collect(listener.spec, instance, effects)
         moves = []
-        for instance in listening:
-            before = instance.state
-            instance.trigger(event.name)
-            moves.append(Move(instance.spec.name, instance.scope, before, instance.state))
-        effects, self._collected = tuple(self._collected), []
+        for listener, instance in choices:
+            before, chosen = instance.state, instance.chosen
+            if isinstance(chosen, Row) and chosen.next is not None:
+                listener.move(instance)
+            moves.append(Move(listener.spec.name, instance.scope, before, instance.state))
         for happening in effects:
             if isinstance(happening.effect, Raise):
                 raised = happening.effect.event
                 inbox.append((raised, self._widened(raised, happening.scope)))
-        return Step(event, scope, tuple(moves), effects)
+        return Step(event, scope, tuple(moves), tuple(effects))
 
-    def _freeze(self, about: Scope, latched: Latched | None) -> None:
-        self._about = about
-        self._snapshot = self.joint()
+    def _choose(
+        self, event: E, scope: Scope, latched: Latched | None
+    ) -> list[tuple[_Listener, _Instance]]:
+        """Let every listening instance choose its entry; raise for the first that has none."""
         self._latched = latched or {}
-        self._collected = []
+        choices = []
+        for listener in self._listeners[event]:
+            for instance in self._reached(listener.spec, scope):
+                eyes = narrower(scope, instance.scope)
+                for entry in listener.cells.get(instance.state, ()):
+                    if entry.when.holds(self, eyes):
+                        break
+                else:
+                    raise self._illegal(instance, event)
+                if isinstance(entry, Refused):
+                    raise RefusedError(listener.spec.name, instance.state, event, entry)
+                instance.chosen = entry
+                choices.append((listener, instance))
+        return choices
 
-    def _listening(self, event: E, scope: Scope) -> list[_Instance]:
-        found = [
-            instance
-            for spec in sorted(
-                self._listeners[event], key=lambda spec: spec.states is not event.info.owner
-            )
-            for instance in self._reached(spec, scope)
-        ]
-        for instance in found:
-            if not instance.may_trigger(event.name):
-                raise self._error(instance, event)
-        return found
+    def _collect(self, spec: MachineSpec, instance: _Instance, effects: list[Happening]) -> None:
+        """Add what an instance's chosen row does besides moving; `spec` is the instance's."""
+        chosen = instance.chosen
+        if isinstance(chosen, Row):
+            for effect in chosen.then:
+                latched: Latched = {}
+                if isinstance(effect, Send):
+                    latched = {each: self._states_of(each) for each in effect.latch}
+                effects.append(Happening(effect, instance.scope, latched))
 
-    def _reached(self, spec: MachineSpec, scope: Scope) -> list[_Instance]:
+    def _reached(self, spec: MachineSpec, scope: Scope) -> Iterable[_Instance]:
         instances = self._instances[spec.states]
         if scope.per is Per.VM or spec.per is Per.VM:
-            return list(instances.values())
+            return instances.values()
         if spec.per is scope.per:
             return [instances[scope.index]]
         if spec.per is Per.STANDBY:
             return [instances[self._standby_of[scope.index]]]
         return [instances[index] for index in self.primaries(scope)]
 
-    def _error(self, instance: _Instance, event: E) -> StateError:
+    def _illegal(self, instance: _Instance, event: E) -> StateError:
         spec, state = instance.spec, instance.state
-        for entry in spec.entries(state, event):
-            if isinstance(entry, Refused) and entry.when.holds(
-                self, narrower(self._about, instance.scope)
-            ):
-                return RefusedError(spec.name, state, event, entry)
         allowed = frozenset(e for s, e in spec.cells if s is state)
         return StateError(spec.name, state, event, allowed)
 
@@ -355,46 +357,18 @@ class Runtime:
         return index
 
     def _add_instance(self, spec: MachineSpec, scope: Scope) -> None:
-        instance = _Instance(spec, scope)
-        self._machines[spec.states].add_model(instance, initial=spec.initial)
-        self._instances[spec.states][scope.index] = instance
-
-    def _build(self, spec: MachineSpec) -> Machine:
-        rows = [
-            {
-                "trigger": event.name,
-                "source": state,
-                "dest": entry.next if isinstance(entry, Row) else None,
-                "conditions": [partial(self._holds, entry.when)],
-                "after": [partial(self._collect, entry)],
-            }
-            for (state, event), entries in spec.cells.items()
-            for entry in entries
-            if not isinstance(entry, Refused)
-        ]
-        return _Machine(
-            model=None,
-            states=spec.states,
-            transitions=rows,
-            initial=spec.initial,
-            auto_transitions=False,
-            send_event=True,
-        )
-
-    def _holds(self, guard: Guard, data: EventData) -> bool:
-        model: Any = data.model
-        return guard.holds(self, narrower(self._about, model.scope))
-
-    def _collect(self, entry: Entry, data: EventData) -> None:
-        if isinstance(entry, Ignored | Refused):
-            return
-        model: Any = data.model
-        for effect in entry.then:
-            latch = effect.latch if isinstance(effect, Send) else ()
-            latched = {lifecycle: dict(self._snapshot[lifecycle]) for lifecycle in latch}
-            self._collected.append(Happening(effect, model.scope, latched))
+        self._instances[spec.states][scope.index] = _Instance(spec, scope)
 
 
 _PER = {spec.states: spec.per for spec in VM_MACHINES}
 
-__all__ = ["Do", "Happening", "Move", "RefusedError", "Runtime", "StateError", "Step"]
+__all__ = [
+    "Do",
+    "Happening",
+    "Latched",
+    "Move",
+    "RefusedError",
+    "Runtime",
+    "StateError",
+    "Step",
+]

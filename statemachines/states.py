@@ -16,6 +16,9 @@ from enum import Enum
 class State(Enum):
     """Base of every lifecycle's states."""
 
+    # A state is itself alone. Enum hashes a member's name, in Python: tables are all look-ups.
+    __hash__ = object.__hash__
+
 
 class Migration(State):
     """Outgoing migration as `query-migrate` shows it (QEMU MigrationStatus, precopy part)."""

@@ -22,6 +22,7 @@ from engine.qmp import texts
 from engine.qmp.errors import device_not_found, generic_error
 from engine.vm import Vm
 from statemachines.events import E
+from statemachines.states import RunState
 
 #: Where QOM keeps devices that have an id.
 PERIPHERAL = "/machine/peripheral/"
@@ -31,6 +32,10 @@ _ANNOUNCE_BOUNDS = {
     for spec in PARAMETERS
     if spec.name.startswith("announce-") and spec.high is not None
 }
+
+
+#: Run states in which the guest is this side's, and no other's.
+_HERE = (RunState.RUNNING, RunState.PAUSED, RunState.PRELAUNCH)
 
 
 class DeviceCommands:
@@ -147,7 +152,8 @@ class DeviceCommands:
         named: list[str] | None = given.get("interfaces")
         known = {device.id for device in vm.board.topology.devices if device.model.needs_netdev}
         wanted = named is None or not known.isdisjoint(named)
-        if wanted and vm.guest.memory.is_booted:
+        # The RAM of a guest that is leaving or arriving is what was sent, and stays it.
+        if wanted and vm.guest.memory.is_booted and vm.run_state in _HERE:
             vm.guest.announce(
                 given["rounds"],
                 given["initial"],

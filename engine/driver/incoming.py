@@ -8,13 +8,14 @@ when its END is dealt with: it is no loss.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from engine import texts
 from engine.driver.channel import Channel, TransportError
 from engine.driver.connection import Connection
-from engine.driver.transport import Listener, ResolveFd, SocketAddress, listen
+from engine.driver.surroundings import Listen
+from engine.driver.transport import Listener, SocketAddress
 from engine.errors import EngineError, StreamError
 from engine.messages import End, Message
 from engine.qmp.errors import QmpError
@@ -30,13 +31,13 @@ class IncomingStream:
     """One VM's incoming stream."""
 
     def __init__(
-        self, vm: Vm, target: Target, resolve_fd: ResolveFd, digest: Callable[[], bytes]
+        self, vm: Vm, target: Target, listen: Listen, digest: Callable[[], Awaitable[bytes]]
     ) -> None:
-        """`digest` hashes the whole RAM, in a thread."""
+        """`listen` waits for a channel at a URI; `digest` hashes the whole RAM, in a thread."""
         self._vm = vm
         self._digest = digest
         self._target = target
-        self._resolve_fd = resolve_fd
+        self._listen_at = listen
         self._listener: Listener | None = None
         self._connection: Connection | None = None
         self._last: Connection | None = None
@@ -65,7 +66,7 @@ class IncomingStream:
         assert vm.incoming_uri is not None
         vm.listen_error = None
         try:
-            self._listener = listen(vm.incoming_uri, self._resolve_fd)
+            self._listener = self._listen_at(vm.incoming_uri)
         except (TransportError, OSError, QmpError) as error:
             vm.listen_error = str(error)
             vm.fire(E.LISTEN_FAILED)
@@ -138,7 +139,7 @@ class IncomingStream:
             self._vm.fire(E.VERIFIED)
 
     async def _verify(self) -> None:
-        ours = await asyncio.to_thread(self._digest)
+        ours = await self._digest()
         theirs = self._target.announced_digest
         if theirs is not None and theirs != ours:
             self._target.reason = texts.DIGEST_DIFFERS

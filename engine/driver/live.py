@@ -7,8 +7,8 @@ command of the tables goes to the part that carries it out; events come back thr
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TextIO
 
 from devices.errors import DeviceError
@@ -19,12 +19,14 @@ from engine.announcements import Announcements
 from engine.configuration import VmConfiguration
 from engine.driver.clock import LoopClock, Timer
 from engine.driver.incoming import IncomingStream
-from engine.driver.memory import GuestMemory, GuestRam
+from engine.driver.memory import GuestRam
 from engine.driver.network import Network
 from engine.driver.outgoing import Outgoing
+from engine.driver.surroundings import THIS_MACHINE, Surroundings
 from engine.driver.transport import ResolveFd
 from engine.guest_deeds import perform, take_charge
 from engine.hotplug import Hotplug
+from engine.journal import entry_of
 from engine.messages import Heartbeat, Message
 from engine.qmp.errors import QmpError
 from engine.source import Source
@@ -34,7 +36,7 @@ from engine.vm import Vm
 from statemachines import effects
 from statemachines.effects import Command
 from statemachines.events import E
-from statemachines.runtime import Happening
+from statemachines.runtime import Happening, Step
 from statemachines.states import Incoming, Link, RunState
 
 #: Messages that a source sends; the rest are a target's.
@@ -60,8 +62,11 @@ class LiveVm:
         emit: Callable[[str, Mapping[str, Any]], None],
         journal: TextIO | None,
         exit_with: Callable[[int], None],
+        surroundings: Surroundings = THIS_MACHINE,
     ) -> None:
         """Build the VM with its devices; `boot` starts it.
+
+        `surroundings` is where memory, streams and threads come from.
 
         :raise DeviceError: if a device cannot be created, with QEMU's text.
         :raise QmpError: if the tables refuse one.
@@ -70,6 +75,7 @@ class LiveVm:
         self._emit = emit
         self._journal = journal
         self._exit_with = exit_with
+        self._tell = surroundings.warn
         self._timers_by_event: dict[E, Timer] = {}
         self._tick: Timer | None = None
         self._beat: Timer | None = None
@@ -77,7 +83,7 @@ class LiveVm:
         self._is_ticking = False
         self._resumed_ms: float | None = None
         self._first_frames: dict[Path, float] = {}
-        self.memory = GuestMemory(configuration.ram_bytes)
+        self.memory = surroundings.memory(configuration.ram_bytes)
         self.vm = Vm(configuration, GuestRam(self.memory), self)
         self.hotplug = Hotplug(self.vm)
         Announcements(self.vm, self.hotplug)
@@ -87,10 +93,21 @@ class LiveVm:
         self.target = Target(self.vm)
         self.network = Network(self.vm, self._clock, self.settled, self.warn)
         self.network.on_sent = self._frame_left
-        self.outgoing = Outgoing(self.vm, self.source, resolve_fd, self.memory.digest)
-        self.incoming = IncomingStream(self.vm, self.target, resolve_fd, self.memory.digest)
+        transport = surroundings.transport(resolve_fd)
+        digest = partial(surroundings.in_thread, self.memory.digest)
+        self.outgoing = Outgoing(self.vm, self.source, transport.connect, digest)
+        self.incoming = IncomingStream(self.vm, self.target, transport.listen, digest)
         self.vm.send_with(self._send)
-        self._commands: dict[Command, Callable[[], None]] = {
+        self._commands = self._carriers()
+        for netdev in configuration.netdevs:
+            self.vm.board.netdevs.add(netdev)
+        for options in configuration.devices:
+            self._cold_plug(options)
+        self.vm.board.topology.freeze()
+
+    def _carriers(self) -> dict[Command, Callable[[], None]]:
+        """Return what carries out each command that comes to the world."""
+        return {
             Command.CONNECT: self.outgoing.connect,
             Command.LISTEN: self.incoming.listen,
             Command.CLOSE_CHANNEL: self._close_channel,
@@ -104,11 +121,6 @@ class LiveVm:
             Command.QUIESCE_GUEST: self._quiesce_guest,
             Command.EXIT: self._exit,
         }
-        for netdev in configuration.netdevs:
-            self.vm.board.netdevs.add(netdev)
-        for options in configuration.devices:
-            self._cold_plug(options)
-        self.vm.board.topology.freeze()
 
     def _cold_plug(self, options: Options) -> None:
         try:
@@ -142,12 +154,13 @@ class LiveVm:
 
     def warn(self, text: str) -> None:
         """Tell the operator on stderr."""
-        print(f"replug: {text}", file=sys.stderr, flush=True)
+        self._tell(text)
 
-    def record(self, entry: Mapping[str, Any]) -> None:
+    def record(self, sequence: int, step: Step) -> None:
         """Append one joint step to the journal."""
         if self._journal is not None:
             name = self.vm.configuration.name
+            entry = entry_of(sequence, step, self.vm.runtime, self.vm.board)
             line = {"process": name, "time_ms": round(self.now_ms(), 3), **entry}
             self._journal.write(json.dumps(line, separators=(",", ":")) + "\n")
             self._journal.flush()

@@ -21,6 +21,7 @@ import mmap
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 from devices.ram import PAGE_BYTES, BitmapRam
 
@@ -29,6 +30,27 @@ _DIGEST_BLOCK_BYTES = 1 << 20
 
 class GuestMemoryError(OSError):
     """The host did not provide the memory that was asked for."""
+
+
+class Memory(Protocol):
+    """Guest RAM, from wherever: zeros at first."""
+
+    @property
+    def buffer(self) -> memoryview:
+        """The memory itself, writable."""
+        ...
+
+    def extents(self) -> list[tuple[int, int]]:
+        """Return where it may hold data: (start, end) in bytes, ascending; the rest is zero."""
+        ...
+
+    def digest(self) -> bytes:
+        """Hash the whole of it."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it."""
+        ...
 
 
 class GuestMemory:
@@ -143,7 +165,7 @@ _ZERO_HASH = hashlib.sha256(bytes(_DIGEST_BLOCK_BYTES)).digest()
 class GuestRam(BitmapRam):
     """RAM in a memfd: at the start of tracking, what was never touched is not dirty but zero."""
 
-    def __init__(self, memory: GuestMemory) -> None:
+    def __init__(self, memory: Memory) -> None:
         super().__init__(memory.buffer)
         self._memory = memory
 

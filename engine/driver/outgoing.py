@@ -8,13 +8,13 @@ the bandwidth limit and the threads for digests.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from engine import texts
 from engine.driver.channel import Channel, TransportError
 from engine.driver.connection import Connection
-from engine.driver.transport import ResolveFd, connect
+from engine.driver.surroundings import Connect
 from engine.errors import StreamError
 from engine.messages import Message
 from engine.parameters import Capability
@@ -36,17 +36,17 @@ class Outgoing:
     """One VM's outgoing stream; a new connection for each migration."""
 
     def __init__(
-        self, vm: Vm, source: Source, resolve_fd: ResolveFd, digest: Callable[[], bytes]
+        self, vm: Vm, source: Source, connect: Connect, digest: Callable[[], Awaitable[bytes]]
     ) -> None:
-        """`digest` hashes the whole RAM, in a thread."""
+        """`connect` opens a channel to a URI; `digest` hashes the whole RAM, in a thread."""
         self._vm = vm
         self._digest = digest
         self._source = source
-        self._resolve_fd = resolve_fd
+        self._connect_to = connect
         self._connection: Connection | None = None
         self._precopy: Precopy | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._own_digest: asyncio.Task[bytes] | None = None
+        self._own_digest: asyncio.Future[bytes] | None = None
         #: When something last came from the target.
         self.heard_ms = 0.0
         self._end_sent_ms = 0.0
@@ -75,7 +75,7 @@ class Outgoing:
         uri = self._vm.outgoing_uri
         assert uri is not None
         try:
-            channel = await connect(uri, self._resolve_fd)
+            channel = await self._connect_to(uri)
         except (TransportError, QmpError, OSError) as error:
             self._vm.error_description = str(error)
             self._vm.fire(E.CONNECT_FAILED)
@@ -190,7 +190,7 @@ class Outgoing:
         precopy.finish()
         self._source.end_digest = None
         if vm.capabilities.on(Capability.X_VERIFY_RAM):
-            self._own_digest = asyncio.create_task(asyncio.to_thread(self._digest))
+            self._own_digest = asyncio.ensure_future(self._digest())
             if vm.state(Link) is Link.ONE_WAY:
                 self._source.end_digest = await self._own_digest
         self._end_sent_ms = vm.world.now_ms()

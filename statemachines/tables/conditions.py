@@ -84,3 +84,6 @@ EJECT_DELETES = AnyOf(
 )
 #: A system reset executes an ACPI eject that is due (pcihp acpi_pcihp_reset).
 RESET_EJECTS = All(Policy("hotplug", "acpi"), In(Slot.REQUESTED))
+#: A slot that is hotplugged by itself has forgotten, after a reset, what the user asked of it. The
+#: user may ask again: QEMU lets a request expire (qdev-monitor.c qdev_unplug).
+RESET_FORGETS = All(Policy("hotplug", "native"), In(Request.USER))

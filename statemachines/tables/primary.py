@@ -21,6 +21,7 @@ from statemachines.tables.conditions import (
     MIGRATING,
     OPTIONS_MAY_LINGER,
     RESET_EJECTS,
+    RESET_FORGETS,
     SLOT_LETS_GO_AT_ONCE,
     SLOT_TAKES_REQUEST,
 )
@@ -164,6 +165,7 @@ _UNPLUGGING = (
         then=(HIDE, Raise(E.PRIMARY_UNPLUGGED)),
         cite="hw/acpi/pcihp.c acpi_pcihp_reset",
     ),
+    Row(P.UNPLUG_PENDING, E.SYSTEM_RESET, P.PLUGGED, when=All(RESET_FORGETS, Not(MIGRATING))),
     Row(
         P.PLUGGED,
         E.SYSTEM_RESET,

@@ -17,6 +17,7 @@ from statemachines.tables.conditions import (
     MIGRATING,
     REQUEST_REACHES,
     RESET_EJECTS,
+    RESET_FORGETS,
     SLOT_LETS_GO_AT_ONCE,
     SLOT_TAKES_REQUEST,
 )
@@ -45,6 +46,9 @@ REQUEST = MachineSpec(
         Row(Request.MIGRATION, E.ROLLBACK, Request.NONE),
         Row(tuple(Request), E.SYSTEM_RESET, Request.NONE, when=RESET_EJECTS),
         Row(Request.WITHDRAWN, E.SYSTEM_RESET, Request.NONE),
+        # A migration that waits for it goes on waiting, and gives it back when it is given up.
+        Row(Request.USER, E.SYSTEM_RESET, Request.MIGRATION, when=All(RESET_FORGETS, MIGRATING)),
+        Row(Request.USER, E.SYSTEM_RESET, Request.NONE, when=RESET_FORGETS),
         Row(tuple(Request), E.PLUG_FAILED, Request.NONE),
     ),
     ignored=(
@@ -67,6 +71,12 @@ PENDING = MachineSpec(
         Row(Pending.CLEAR, E.DEVICE_DEL, Pending.SET, when=_USER_WAITS),
         Row(Pending.SET, E.GUEST_EJECTS, Pending.CLEAR, cite="hw/acpi/pcihp.c, hw/pci/pcie.c"),
         Row(Pending.SET, E.SYSTEM_RESET, Pending.CLEAR, when=RESET_EJECTS),
+        Row(
+            Pending.SET,
+            E.SYSTEM_RESET,
+            Pending.CLEAR,
+            when=All(RESET_FORGETS, Not(MIGRATING)),
+        ),
         Row(
             Pending.SET,
             E.ROLLBACK,

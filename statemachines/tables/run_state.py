@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from statemachines.effects import Command, Raise, do
 from statemachines.events import E
-from statemachines.guards import All, In, Latched, Per, Policy
+from statemachines.guards import All, AnyOf, In, Latched, Not, Per, Policy
 from statemachines.spec import Ignored, MachineSpec, Refused, Row
 from statemachines.states import Handover, Migration, Resume, RunState, Takeover
 
@@ -20,6 +20,10 @@ _STOPPED_EARLIER = (R.PRELAUNCH, R.PAUSED)
 _SWITCHES_OVER = In(Migration.ACTIVE)
 #: A VM that was given away can come back: out of a doubt, by the operator's word.
 _COMES_BACK = Policy("handover", "two-phase")
+#: Devices and RAM are being sent, or taken in: a reset of either side would be half a reset.
+_ON_ITS_WAY = All(
+    Policy("reset_on_the_way", "refused"), AnyOf(In(R.INMIGRATE), In(Migration.DEVICE))
+)
 _NOT_IN_DOUBT = "The VM is not in doubt: there is nothing to resolve"
 
 RUN_STATE = MachineSpec(
@@ -55,7 +59,9 @@ RUN_STATE = MachineSpec(
             tuple(R),
             E.SYSTEM_RESET,
             None,
+            when=Not(_ON_ITS_WAY),
             then=(do(Command.RESET_GUEST), do(Command.EMIT_RESET)),
+            cite="softmmu/runstate.c main_loop_should_exit",
         ),
         Row(
             R.RUNNING,
@@ -136,6 +142,11 @@ RUN_STATE = MachineSpec(
             R.POSTMIGRATE,
             E.CONT,
             "The VM has moved to the target: running it here as well would run it twice",
+        ),
+        Refused(
+            tuple(R),
+            E.SYSTEM_RESET,
+            "The VM is on its way to the other side: reset it once the migration has ended",
         ),
         Refused(tuple(R), E.KEEP_HERE, _NOT_IN_DOUBT),
         Refused(tuple(R), E.KEEP_THERE, _NOT_IN_DOUBT),

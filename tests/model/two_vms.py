@@ -21,7 +21,6 @@ from statemachines.effects import RECEIVED_AS, Command, Do, Message, Send
 from statemachines.events import E
 from statemachines.guards import Per
 from statemachines.runtime import Happening, RefusedError, Runtime, StateError, Step
-from statemachines.spec import Entry
 from statemachines.states import Link, RunState, State
 from statemachines.system import spec_of
 from tests.model.wire import Channel, Latched, Wire, heard
@@ -61,15 +60,15 @@ class WatchedRuntime(Runtime):
         self.taken = taken
         super().__init__(policies)
 
-    def _collect(self, entry: Entry, data: Any) -> None:
-        self.taken[id(entry)] += 1
-        super()._collect(entry, data)
+    def _collect(self, spec: Any, instance: Any, effects: list[Happening]) -> None:
+        self.taken[id(instance.chosen)] += 1
+        super()._collect(spec, instance, effects)
 
     def rewind(self) -> None:
-        """Put every instance back into its initial state: building anew costs a hundred steps."""
+        """Put every instance back into its initial state."""
         for lifecycle, instances in self._instances.items():
             for instance in instances.values():
-                self._machines[lifecycle].set_state(spec_of(lifecycle).initial, instance)
+                instance.state = spec_of(lifecycle).initial
 
 
 @dataclass

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 
 from statemachines.events import E
@@ -235,3 +238,50 @@ def test_what_is_not_there_cannot_be_removed(per: Per) -> None:
     with pytest.raises(ValueError, match="there is no"):
         runtime.remove(per, 77)
     assert runtime.joint() == before
+
+
+# -- many VMs in one process
+
+
+def test_vms_with_different_policies_do_not_disturb_each_other() -> None:
+    """The tables are bound once in a process, a VM's policies are not bound with them."""
+    withdrawing, _, _ = attached({"cancel_in_wait": "withdraw"})
+    lingering, _, _ = attached({"cancel_in_wait": "linger"})
+    to_cancel = (E.MIGRATE, E.CONNECTED, E.RECV_ACCEPT, E.SETUP_DONE, E.CANCEL, E.CHANNEL_CLOSED)
+    for event in to_cancel:
+        fire(withdrawing, event)
+        fire(lingering, event)
+    assert withdrawing.state(Migration) is Migration.CANCELLED
+    assert lingering.state(Migration) is Migration.CANCELLING
+
+
+def test_a_vm_that_is_dropped_is_gone() -> None:
+    runtime, _, _ = attached()
+    watched = weakref.ref(runtime)
+    del runtime
+    gc.collect()
+    assert watched() is None
+
+
+# -- a slot that forgets
+
+
+@pytest.mark.parametrize("during", ["no migration", "a migration"])
+def test_a_reset_lets_a_slot_of_its_own_forget_the_users_request(during: str) -> None:
+    """hw/pci/pcie.c pcie_cap_slot_reset keeps the device: the user may ask again."""
+    runtime, _, primary = attached({"hotplug": "native"})
+    fire(runtime, E.DEVICE_DEL, primary)
+    if during == "a migration":
+        for event in (E.MIGRATE, E.CONNECTED, E.RECV_ACCEPT, E.SETUP_DONE):
+            fire(runtime, event)
+        assert runtime.state(Migration) is Migration.WAIT_UNPLUG
+    fire(runtime, E.SYSTEM_RESET)
+    if during == "a migration":
+        assert runtime.state(Migration) is Migration.WAIT_UNPLUG
+        fire(runtime, E.UNPLUG_DEADLINE)
+        fire(runtime, E.CHANNEL_CLOSED)
+    assert runtime.state(Primary, primary) is Primary.PLUGGED
+    assert runtime.state(Pending, primary) is Pending.CLEAR
+    fire(runtime, E.DEVICE_DEL, primary)
+    assert runtime.state(Primary, primary) is Primary.UNPLUG_PENDING
+    assert runtime.state(Slot, primary) is Slot.REQUESTED

@@ -18,6 +18,7 @@ from engine.command_line import parse_vm_arguments
 from engine.commands.dispatcher import Dispatcher
 from engine.guest_deeds import perform, take_charge
 from engine.hotplug import Hotplug
+from engine.journal import entry_of
 from engine.messages import Message
 from engine.qmp.commands import COMMANDS
 from engine.qmp.errors import QmpError
@@ -27,7 +28,7 @@ from engine.vm import Vm
 from statemachines import effects
 from statemachines.effects import Command
 from statemachines.events import E
-from statemachines.runtime import Latched
+from statemachines.runtime import Latched, Step
 from statemachines.states import Feature, NetFailover, Resume, Standby
 
 MAC = "52:54:00:6f:55:cc"
@@ -104,8 +105,8 @@ class CommandedVm:
     def warn(self, text: str) -> None:
         self.warnings.append(text)
 
-    def record(self, entry: Mapping[str, Any]) -> None:
-        self.entries.append(entry)
+    def record(self, sequence: int, step: Step) -> None:
+        self.entries.append(entry_of(sequence, step, self.vm.runtime, self.vm.board))
 
     def send(self, message: Message) -> None:
         raise AssertionError(f"{message} was built, though nobody builds messages here")

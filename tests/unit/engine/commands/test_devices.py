@@ -306,6 +306,14 @@ def test_announce_self(interfaces: dict[str, Any], rounds: int) -> None:
     assert machine.vm.guest.announcements_due(machine.clock_ms) == (1 if rounds else 0)
 
 
+def test_a_guest_that_is_handed_over_announces_nothing() -> None:
+    """Its RAM has been sent: what is written now would be lost, or found to differ."""
+    machine = CommandedVm(*PAIR)
+    machine.migrate_until_handed_over()
+    assert machine.execute("announce-self", **ANNOUNCE) == {}
+    assert machine.vm.guest.memory.announce_rounds_left == 0
+
+
 def test_a_guest_that_is_not_here_yet_announces_nothing() -> None:
     machine = CommandedVm("-incoming", "defer", *PRIMARY)
     assert machine.execute("announce-self", **ANNOUNCE) == {}

@@ -66,6 +66,20 @@ def test_reset(profile: str) -> None:
     assert status(machine) == "running"
 
 
+def test_a_vm_on_its_way_is_not_reset() -> None:
+    """What was sent would stay as it was, or be mixed with what the reset makes of the rest."""
+    source = CommandedVm(*PAIR)
+    source.migrate_until_handed_over()
+    target = CommandedVm("-incoming", "defer")
+    target.receive_until_loaded()
+    for machine in (source, target):
+        kind, text = machine.refusal("system_reset")
+        assert kind == "GenericError"
+        assert "once the migration has ended" in text
+    source.fire(E.RECV_RUNNING)
+    assert source.execute("system_reset") == {}
+
+
 def test_quit() -> None:
     machine = CommandedVm()
     assert machine.execute("quit") == {}
