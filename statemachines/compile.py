@@ -281,13 +281,17 @@ class Model:
     # -- layout
 
     def _lay_out(self) -> None:
-        for spec in (*self.machines, *self.observers):
+        lifecycles: tuple[MachineSpec | Observer, ...] = (*self.machines, *self.observers)
+        for spec in lifecycles:
             self._per[spec.states] = spec.per
             for scope in self.topology.scopes(spec.per):
                 suffix = f".{scope.index}" if spec.per is not Per.VM else ""
                 values = tuple(spec.states)
                 self._add(
-                    (spec.states, scope.index), spec.name + suffix, values, values.index(spec.initial)
+                    (spec.states, scope.index),
+                    spec.name + suffix,
+                    values,
+                    values.index(spec.initial),
                 )
         for command, per in self._commands():
             for scope in self.topology.scopes(per):

@@ -413,8 +413,7 @@ MESSAGES = (
     *(
         Permit(event, when=_CONNECTED)
         for event in E
-        if event.info.origin is Origin.PEER
-        and event not in (E.RECV_BAD_STATE, E.DIGEST_MISMATCH)
+        if event.info.origin is Origin.PEER and event not in (E.RECV_BAD_STATE, E.DIGEST_MISMATCH)
     ),
     Permit(E.RECV_BAD_STATE, when=_CONNECTED, cost=Budget.FAULTS),
     Permit(E.DIGEST_MISMATCH, when=_CONNECTED, cost=Budget.FAULTS),

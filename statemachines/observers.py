@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from statemachines.effects import Command, Message
 from statemachines.events import E
-from statemachines.guards import ALWAYS, All, AnyOf, Guard, In, Not, Per
+from statemachines.guards import ALWAYS, All, AnyOf, Guard, In, Not, Per, Policy
 from statemachines.states import (
     Migration,
     Primary,
@@ -181,6 +181,13 @@ WANTED = Observer(
         Watch((Wanted.YES,), E.GUEST_EJECTS, Wanted.NO, when=_UNASKED),
         Watch((Wanted.YES,), E.GUEST_BLINKS, Wanted.NO, when=_UNASKED),
         Watch((Wanted.LEAVING,), E.GUEST_EJECTS, Wanted.DELETED),
+        # A slot of its own forgets what it was asked: the user has to ask again.
+        Watch(
+            (Wanted.LEAVING,),
+            E.SYSTEM_RESET,
+            Wanted.YES,
+            when=All(Policy("hotplug", "native"), In(Primary.UNPLUG_PENDING)),
+        ),
     ),
 )
 EVER_PLUGGED = Observer(

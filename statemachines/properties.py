@@ -316,9 +316,7 @@ ALWAYS: tuple[Property, ...] = (
         "nothing-left-pending",
         Kind.ALWAYS,
         "After a migration that was given up no eject is expected any more, but for a user's.",
-        never(
-            _source(_ALIVE, _ROLLED_BACK, Some(All(In(Pending.SET), Not(In(Request.USER)))))
-        ),
+        never(_source(_ALIVE, _ROLLED_BACK, Some(All(In(Pending.SET), Not(In(Request.USER)))))),
         "hw/acpi/pcihp.c: pending_deleted_event is cleared by an eject alone",
         covers=(10,),
     ),

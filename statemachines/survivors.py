@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from statemachines.actions import MESSAGE_OF
 from statemachines.compile import (
     Asks,
     Both,
@@ -28,7 +29,6 @@ from statemachines.compile import (
 )
 from statemachines.effects import Command, Message
 from statemachines.events import E, Origin
-from statemachines.actions import MESSAGE_OF
 from statemachines.spec import Row
 
 Reach = dict[int, frozenset[int]]
@@ -82,9 +82,7 @@ class _Folded:
                 for choice in self._possible(listener.field, value, listener.cells[value]):
                     self._add(listener.field, choice)
 
-    def _possible(
-        self, field: int, value: int, choices: tuple[Choice, ...]
-    ) -> Iterable[Choice]:
+    def _possible(self, field: int, value: int, choices: tuple[Choice, ...]) -> Iterable[Choice]:
         reach = {**self._reach, field: frozenset({value})}
         seen: list[Ground] = []
         for choice in choices:
@@ -126,12 +124,12 @@ def _narrowed(guard: Ground, reach: Reach) -> Reach | None:
         case Heard(field=field, values=values):
             return reach if reach[field] & values else None
         case Both(parts=parts):
-            narrowed: Reach | None = reach
             for part in parts:
-                narrowed = _narrowed(part, narrowed)
+                narrowed = _narrowed(part, reach)
                 if narrowed is None:
                     return None
-            return narrowed
+                reach = narrowed
+            return reach
         case Either(parts=parts):
             return reach if any(_narrowed(part, reach) for part in parts) else None
         case Negation(part=part):

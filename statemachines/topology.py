@@ -96,7 +96,7 @@ TOPOLOGIES: tuple[Topology, ...] = (
         name="no-reply-path",
         summary="one pair, to something that cannot answer",
         primaries=(1,),
-        budgets=_budgets(operator=1, guest=1, faults=1, hotplug=1),
+        budgets=_budgets(operator=2, guest=1, faults=1, hotplug=1),
         options=frozenset(
             {Option.HELD_SOURCE, Option.HELD_TARGET, Option.BARE_TARGET, Option.SLOW_WORLD}
         ),

@@ -3,8 +3,8 @@
 Rules kept here:
 1. Two queues, bounded; an end that is closed sends nothing more, an end that is gone reads nothing
    either. A message that is sent to an end that is gone, or into a cut, is lost.
-2. What was sent before a close still arrives, in order; the end of the stream is noticed after it.
-3. An end that is gone leaves nothing to cut, and a channel that is no longer whole is not disturbed.
+2. What was sent before a close still arrives, in order; then the end of the stream is noticed.
+3. An end that is gone leaves nothing to cut; a channel that is not whole is not disturbed.
 4. The operations are what rows and disturbances do to the channel; each is a function of the
    channel alone, or impossible.
 """

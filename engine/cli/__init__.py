@@ -15,6 +15,10 @@ _SUBCOMMANDS = {
     "incoming": ("engine.cli.incoming", "a VM that waits for a migration stream"),
     "migrate": ("engine.cli.migrate", "migrate a VM: replug's, or QEMU's through its QMP socket"),
     "diagram": ("engine.cli.diagram", "export the state machines for review"),
+    "check": (
+        "engine.cli.check",
+        "explore every reachable state and judge every property",
+    ),
     "simulate": (
         "engine.cli.simulate",
         "migrate on a virtual clock, by seeds, and check each step",

@@ -46,7 +46,10 @@ def on_side(explorer: Explorer, claim: Claim, side: Side, first: int = 0) -> Mas
         case Neither(claim=inner):
             return ~on_side(explorer, inner, side, first)
         case Every(claims=claims):
-            return np.logical_and.reduce([on_side(explorer, c, side, first) for c in claims])
+            found = on_side(explorer, claims[0], side, first)
+            for part in claims[1:]:
+                found = found & on_side(explorer, part, side, first)
+            return found
 
 
 class JointClaim:

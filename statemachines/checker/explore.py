@@ -48,9 +48,7 @@ CHANNEL_CODE = 20_000
 _UNKNOWN, _IMPOSSIBLE = -2, -1
 #: Frontier states that are expanded at a time: bounds the memory of one step.
 CHUNK = 1 << 18
-_ON_CHANNEL = tuple(
-    d for d in Disturbance if d.name.startswith("CUT") or d.name.endswith("STALL")
-)
+_ON_CHANNEL = tuple(d for d in Disturbance if d.name.startswith("CUT") or d.name.endswith("STALL"))
 
 
 class SpaceTooLarge(Exception):
@@ -114,9 +112,7 @@ class Explorer:
         self.model = Model(topology, policies, machines)
         self.stepper = Stepper(self.model)
         self.ops = Ops()
-        self.spaces = {
-            side: LocalSpace(self.model, side, self.stepper, self.ops) for side in Side
-        }
+        self.spaces = {side: LocalSpace(self.model, side, self.stepper, self.ops) for side in Side}
         self._number_environments()
         self.channels: list[Channel] = []
         self._channel_numbers: dict[Channel, int] = {}
@@ -124,12 +120,19 @@ class Explorer:
         self._prompt_channels = np.empty(0, np.bool_)
         self._prompt_targets = np.zeros((2, 0), np.bool_)
         self._waits = np.array(
-            [isinstance(label.what, Action) and label.what.waits for label in self.spaces[Side.SOURCE].labels]
+            [
+                isinstance(label.what, Action) and label.what.waits
+                for label in self.spaces[Side.SOURCE].labels
+            ]
         )
         self._channel_number(NO_CHANNEL)
         self._after_op = np.full((1, 1), _UNKNOWN, np.int32)
         self._on_channel = [
-            (CHANNEL_CODE + place, self.ops.number((Op("disturb", None, d),)), self._tolls[TOLL_OF[d]])
+            (
+                CHANNEL_CODE + place,
+                self.ops.number((Op("disturb", None, d),)),
+                self._tolls[TOLL_OF[d]],
+            )
             for place, d in enumerate(_ON_CHANNEL)
         ]
         self._peers: dict[Side, tuple[list[Ground], Array]] = {
@@ -201,9 +204,7 @@ class Explorer:
     def _source_waits(self, joint: Joint) -> npt.NDArray[np.bool_]:
         """Return where the target has something to do at once."""
         checks, reading = self._prompt_targets
-        return checks[joint.target] | (
-            reading[joint.target] & self._prompt_channels[joint.channel]
-        )
+        return checks[joint.target] | (reading[joint.target] & self._prompt_channels[joint.channel])
 
     # -- the channel
 
@@ -307,19 +308,17 @@ class Explorer:
         environment = environment[keep]
         other = joint.target if side is Side.SOURCE else joint.source
         ok = self._peer_ok[side][self._peers[side][1][labels], other[origin]]
-        channel = self._after_ops(
-            space.edges["op"][edges].astype(np.int64), joint.channel[origin]
-        )
+        channel = self._after_ops(space.edges["op"][edges].astype(np.int64), joint.channel[origin])
         keep = np.flatnonzero(ok & (channel >= 0))
         origin, edges, labels = origin[keep], edges[keep], labels[keep]
         after = space.edges["next"][edges].astype(np.int64)
         mine, others = (
-            (after, joint.target[origin])
-            if side is Side.SOURCE
-            else (joint.source[origin], after)
+            (after, joint.target[origin]) if side is Side.SOURCE else (joint.source[origin], after)
         )
         keys = self._pack(Joint(mine, others, channel[keep], environment[keep]))
-        return Found(origin, keys, SIDE_CODE[side] + labels.astype(np.int64), edges.astype(np.int64))
+        return Found(
+            origin, keys, SIDE_CODE[side] + labels.astype(np.int64), edges.astype(np.int64)
+        )
 
     def _disturbed(self, joint: Joint) -> Iterator[Found]:
         for code, op, toll in self._on_channel:
@@ -332,9 +331,7 @@ class Explorer:
             at, channel = at[keep], channel[keep]
             if not len(at):
                 continue
-            keys = self._pack(
-                Joint(joint.source[at], joint.target[at], channel, environment[at])
-            )
+            keys = self._pack(Joint(joint.source[at], joint.target[at], channel, environment[at]))
             yield Found(at, keys, np.full(len(at), code), np.full(len(at), -1))
 
     # -- exploring

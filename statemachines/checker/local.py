@@ -22,11 +22,22 @@ from statemachines.actions import RESPAWN_PEER, TOLL_OF, Action, Toll, actions_o
 from statemachines.checker.index import Index, Numbers
 from statemachines.checker.rows import Rows
 from statemachines.checker.steps import Outcome, Stepper
-from statemachines.compile import Both, Either, Ground, Heard, Model, Negation, Says, Test
+from statemachines.compile import (
+    Both,
+    Either,
+    Ground,
+    Heard,
+    Model,
+    Negation,
+    Says,
+    Test,
+    both,
+    negated,
+)
 from statemachines.effects import Command
 from statemachines.environment import Budget, Disturbance, Need, Side
 from statemachines.events import E
-from statemachines.guards import VM_SCOPE, In, Not
+from statemachines.guards import VM_SCOPE, In
 from statemachines.observers import Life
 from statemachines.states import Incoming, Link
 from statemachines.wire import Content, Op
@@ -35,7 +46,6 @@ Words = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
 
 _ALIVE = In(Life.ALIVE)
-_GONE = Not(_ALIVE)
 _HAS_VM = In(Incoming.COMPLETED)
 #: Columns of the edge table.
 EDGE = ("label", "next", "op", "outcome")
@@ -211,22 +221,21 @@ class LocalSpace:
                     word, shift = self.where[number]
                     bits = np.uint64((1 << self.model.fields[number].bits) - 1)
                     cache[number] = (columns[word] >> np.uint64(shift)) & bits
-                if len(values) == 1:
-                    return cache[number] == np.uint64(min(values))
                 among = np.uint64(sum(1 << value for value in values))
-                return (among >> cache[number]) & np.uint64(1) != 0
+                found: Mask = (among >> cache[number]) & np.uint64(1) != 0
+                return found
             case Negation(part=part):
                 return ~self._evaluate(part, columns, cache)
             case Both(parts=parts):
-                found = self._evaluate(parts[0], columns, cache)
+                held = self._evaluate(parts[0], columns, cache)
                 for part in parts[1:]:
-                    found = found & self._evaluate(part, columns, cache)
-                return found
+                    held = held & self._evaluate(part, columns, cache)
+                return held
             case Either(parts=parts):
-                found = self._evaluate(parts[0], columns, cache)
+                held = self._evaluate(parts[0], columns, cache)
                 for part in parts[1:]:
-                    found = found | self._evaluate(part, columns, cache)
-                return found
+                    held = held | self._evaluate(part, columns, cache)
+                return held
             case Heard():
                 raise TypeError("a permit reads no message")
 
@@ -241,22 +250,19 @@ class LocalSpace:
         """Add the labels of what happens to the process: (label, guard, how its life ends)."""
         alive = self.model.ground(_ALIVE, VM_SCOPE)
         owner = self.model.ground(_HAS_VM, VM_SCOPE)
+        kinds: list[tuple[Disturbance, Ground, Life | None]]
         if self.side is Side.SOURCE:
-            kinds = [(Disturbance.KILL_SOURCE, alive, Life.DIED, True)]
+            kinds = [(Disturbance.KILL_SOURCE, alive, Life.DIED)]
         else:
-            gone = self.model.ground(_GONE, VM_SCOPE)
             kinds = [
-                (Disturbance.KILL_TARGET, Both((alive, Negation(owner))), Life.DIED, True),
-                (Disturbance.KILL_TARGET, Both((alive, owner)), Life.DIED_WITH_VM, True),
-                (Disturbance.RESPAWN_TARGET, gone, None, False),
+                (Disturbance.KILL_TARGET, both((alive, negated(owner))), Life.DIED),
+                (Disturbance.KILL_TARGET, both((alive, owner)), Life.DIED_WITH_VM),
+                (Disturbance.RESPAWN_TARGET, negated(alive), None),
             ]
+        respawn_peer = self.model.ground(RESPAWN_PEER, VM_SCOPE)
         found = []
-        for disturbance, guard, life, _ in kinds:
-            peer = (
-                self.model.ground(RESPAWN_PEER, VM_SCOPE)
-                if disturbance is Disturbance.RESPAWN_TARGET
-                else True
-            )
+        for disturbance, guard, life in kinds:
+            peer = respawn_peer if life is None else True
             self.labels.append(Label(disturbance, TOLL_OF[disturbance], peer, fair=False))
             found.append((len(self.labels) - 1, guard, life))
         return found
@@ -351,7 +357,10 @@ class LocalSpace:
         mask = self._masks[number]
         subset = [column[at] for column in columns]
         masked = zip(
-            *((column & np.uint64(bits)).tolist() for column, bits in zip(subset, mask, strict=True)),
+            *(
+                (column & np.uint64(bits)).tolist()
+                for column, bits in zip(subset, mask, strict=True)
+            ),
             strict=True,
         )
         which = np.empty(len(at), np.int64)

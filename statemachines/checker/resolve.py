@@ -75,9 +75,7 @@ class FairGraph:
         origins, ends, codes = origins[keep], ends[keep], codes[keep]
         left = _on_rounds(unfinished, origins, ends)
         inside = left[origins] & left[ends]
-        return self._rounds(
-            np.flatnonzero(left), origins[inside], ends[inside], (origins, codes)
-        )
+        return self._rounds(np.flatnonzero(left), origins[inside], ends[inside], (origins, codes))
 
     def _rounds(
         self, states: Array, origins: Array, ends: Array, every: tuple[Array, Array]
@@ -177,7 +175,7 @@ def strong_parts(states: list[int], origins: list[int], ends: list[int]) -> list
                 if work:
                     low[work[-1][0]] = min(low[work[-1][0]], low[here])
                 if low[here] == order[here]:
-                    part = []
+                    part: list[int] = []
                     while not part or part[-1] != here:
                         part.append(stack.pop())
                         on_stack.discard(part[-1])

@@ -6,7 +6,9 @@ moved is read from the two states it lies between.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -71,7 +73,10 @@ def _step(
         changed[side] = {
             field.name: (worded(field.values[a]), worded(field.values[b]))
             for field, a, b in zip(
-                explorer.model.fields, space.state(int(was[0])), space.state(int(now[0])), strict=True
+                explorer.model.fields,
+                space.state(int(was[0])),
+                space.state(int(now[0])),
+                strict=True,
             )
             if a != b
         }
@@ -102,7 +107,7 @@ def channel_text(channel: Channel) -> str:
     return ", ".join(words) if channel.source is not End.NONE else "no channel"
 
 
-def as_text(steps: list[TraceStep]) -> str:
+def as_text(steps: Sequence[TraceStep]) -> str:
     """Return a trace as numbered lines: what happened, and what moved because of it."""
     lines = []
     for place, step in enumerate(steps):
@@ -119,3 +124,13 @@ def as_text(steps: list[TraceStep]) -> str:
         if to_target or to_source:
             lines.append(f"       on the way: → {to_target or '–'}   ← {to_source or '–'}")
     return "\n".join(lines)
+
+
+def as_events(steps: Sequence[TraceStep]) -> list[dict[str, Any]]:
+    """Return a trace as events that can be replayed."""
+    return [{"label": step.label} for step in steps if step.label]
+
+
+def as_mermaid(steps: Sequence[TraceStep], *, title: str) -> str:
+    """Return a trace as a sequence diagram."""
+    return "\n".join(["sequenceDiagram", f"  title {title}", *(str(s.label) for s in steps)])

@@ -14,6 +14,7 @@ from statemachines.states import Partial, Pending, Primary, Request, Stored
 from statemachines.tables.conditions import (
     ASKED_TO_LEAVE,
     EJECT_DELETES,
+    MARK_MAY_LINGER,
     MIGRATING,
     REQUEST_REACHES,
     RESET_EJECTS,
@@ -116,7 +117,7 @@ PARTIAL = MachineSpec(
             cite="failover_unplug_primary sets it before it asks the slot",
         ),
         Row(Partial.PARTIAL, E.ROLLBACK, Partial.WHOLE, cite="failover_replug_primary"),
-        Row(Partial.PARTIAL, E.PLUG_FAILED, Partial.WHOLE),
+        Row(Partial.PARTIAL, E.PLUG_FAILED, Partial.WHOLE, when=MARK_MAY_LINGER),
     ),
     ignored=(
         Ignored(tuple(Partial), E.UNPLUG_PRIMARIES, "set already, or no request"),
