@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing.queues import SimpleQueue
@@ -66,4 +67,6 @@ def _check(name: str, profile: str, properties: Sequence[str]) -> TopologyReport
         return True
 
     asked = tuple(property_named(each) for each in properties)
-    return report_of(judge(topology_named(name), VALUATIONS[profile], asked, on_level=tell))
+    began = time.perf_counter()
+    judged = judge(topology_named(name), VALUATIONS[profile], asked, on_level=tell)
+    return report_of(judged, time.perf_counter() - began)

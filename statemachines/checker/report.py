@@ -75,8 +75,10 @@ class TopologyReport:
         }
 
 
-def report_of(judged: Judged, machines: tuple[MachineSpec, ...] = VM_MACHINES) -> TopologyReport:
-    """Return what was found of one topology, with the traces of what fails."""
+def report_of(
+    judged: Judged, seconds: float, machines: tuple[MachineSpec, ...] = VM_MACHINES
+) -> TopologyReport:
+    """Return what was found of one topology in so many seconds, with the traces of what fails."""
     keys = {id(row): (spec.name, place) for spec in machines for place, row in enumerate(spec.rows)}
     return TopologyReport(
         name=judged.topology.name,
@@ -84,7 +86,7 @@ def report_of(judged: Judged, machines: tuple[MachineSpec, ...] = VM_MACHINES) -
         states=len(judged.explorer.visited),
         transitions=judged.explorer.transitions,
         depth=judged.explorer.depth,
-        seconds=judged.seconds,
+        seconds=seconds,
         findings=tuple(_finding(judged, verdict) for verdict in judged.verdicts),
         surviving=frozenset(keys[id(row)] for row in judged.surviving),
         fired=frozenset(keys[row] for row in judged.fired if row in keys),

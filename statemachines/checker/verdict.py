@@ -7,7 +7,6 @@ operator, guest and faults are taken away (`resolve.py`).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -48,8 +47,6 @@ class Judged:
     explorer: Explorer
     #: One per property that applies.
     verdicts: list[Verdict]
-    #: How long it took.
-    seconds: float
     #: The rows that survive folding.
     surviving: tuple[Row, ...] = ()
     #: Those that fired, by identity.
@@ -68,7 +65,6 @@ def judge(
     on_level: Callable[[Progress], bool] | None = None,
 ) -> Judged:
     """Explore a topology and judge the properties that apply to it."""
-    begun = time.perf_counter()
     explorer = Explorer(topology, policies, machines)
     asked = [p for p in properties if p.applies(explorer.model)]
     graphs = {p.name: FairGraph(explorer, p.claim) for p in asked if p.kind is Kind.RESOLVES}
@@ -95,7 +91,7 @@ def judge(
                     if stuck is None
                     else Verdict(asked_property, False, stuck.state, stuck.why)
                 )
-    judged = Judged(topology, explorer, verdicts, time.perf_counter() - begun)
+    judged = Judged(topology, explorer, verdicts)
     taken = explorer.taken()
     judged.surviving = surviving(explorer.model)
     judged.fired = frozenset(id(explorer.stepper.entries[number]) for number in taken)
