@@ -176,6 +176,7 @@ WANTED = Observer(
     (
         Watch(tuple(Wanted), E.DEVICE_ADD, Wanted.YES),
         Watch(tuple(Wanted), E.ADOPT, Wanted.YES),
+        Watch((Wanted.DELETED,), E.DEVICE_ADD_MISPLACED, Wanted.NO),
         Watch((Wanted.YES,), E.DEVICE_DEL, Wanted.LEAVING, when=In(Primary.PLUGGED)),
         Watch((Wanted.YES, Wanted.LEAVING), E.PLUG_FAILED, Wanted.NO),
         Watch((Wanted.YES,), E.GUEST_EJECTS, Wanted.NO, when=_UNASKED),

@@ -381,7 +381,7 @@ ALWAYS: tuple[Property, ...] = (
         "lost-peer-is-noticed",
         Kind.ALWAYS,
         "A migration does not wait for an eject while its peer is gone.",
-        never(_source(_ALIVE, In(Migration.SETUP, Migration.WAIT_UNPLUG), In(Link.LOST))),
+        never(_source(_ALIVE, In(Migration.WAIT_UNPLUG), In(Link.LOST))),
         "migration.c qemu_savevm_wait_unplug: nobody looks at the channel",
         covers=(8,),
     ),

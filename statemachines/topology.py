@@ -96,10 +96,8 @@ TOPOLOGIES: tuple[Topology, ...] = (
         name="no-reply-path",
         summary="one pair, to something that cannot answer",
         primaries=(1,),
-        budgets=_budgets(operator=2, guest=1, faults=1, hotplug=1),
-        options=frozenset(
-            {Option.HELD_SOURCE, Option.HELD_TARGET, Option.BARE_TARGET, Option.SLOW_WORLD}
-        ),
+        budgets=_budgets(operator=1, guest=1, faults=1, hotplug=1),
+        options=frozenset({Option.HELD_SOURCE, Option.HELD_TARGET, Option.BARE_TARGET}),
         reply_path=False,
     ),
     Topology(
@@ -124,6 +122,13 @@ TOPOLOGIES: tuple[Topology, ...] = (
                 Option.HELD_TARGET,
             }
         ),
+    ),
+    Topology(
+        name="slow-world",
+        summary="one pair, while plugging a device and closing a channel take time",
+        primaries=(1,),
+        budgets=_budgets(operator=2, guest=1, faults=1),
+        options=frozenset({Option.SLOW_WORLD}),
     ),
 )
 

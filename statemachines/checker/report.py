@@ -14,9 +14,11 @@ from typing import Any
 from statemachines.checker.lone import explore_alone
 from statemachines.checker.trace import TraceStep
 from statemachines.checker.verdict import Judged, Verdict
+from statemachines.environment import Option
 from statemachines.properties import Kind, Property
 from statemachines.spec import MachineSpec
 from statemachines.system import ALL_MACHINES, LONE_MACHINES, VM_MACHINES
+from statemachines.topology import topology_named
 
 #: A row of a table: the table's name, and the row's place in it.
 RowKey = tuple[str, int]
@@ -182,7 +184,13 @@ def _decided(findings: Iterable[Finding]) -> Finding:
     if known[0].kind == Kind.SOMETIMES.value:
         return next((finding for finding in known if finding.holds), known[0])
     broken = [finding for finding in known if not finding.holds]
-    return min(broken, key=lambda finding: len(finding.trace)) if broken else known[0]
+    return min(broken, key=_plainness) if broken else known[0]
+
+
+def _plainness(finding: Finding) -> tuple[bool, int]:
+    """A short trace is plain; one that needs a slow world is not."""
+    options = topology_named(finding.topology).options
+    return Option.SLOW_WORLD in options, len(finding.trace)
 
 
 def _worded(key: RowKey) -> str:
