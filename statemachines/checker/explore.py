@@ -28,11 +28,11 @@ from statemachines.actions import (
     start,
 )
 from statemachines.checker.index import Index, Keys, Numbers
-from statemachines.checker.local import LocalSpace, Ops
+from statemachines.checker.local import CLASSES, LocalSpace, Ops
 from statemachines.checker.rows import Rows
 from statemachines.checker.steps import Stepper
 from statemachines.compile import Ground, Model
-from statemachines.environment import Disturbance, Side
+from statemachines.environment import Budget, Disturbance, Side, Stage
 from statemachines.spec import MachineSpec
 from statemachines.system import VM_MACHINES
 from statemachines.topology import Topology
@@ -170,6 +170,10 @@ class Explorer:
                 row.append(_IMPOSSIBLE if there is None else numbers[there])
             after.append(row)
         self._after_toll = np.array(after, np.int64).T.copy()
+        self._affords = [
+            np.array([affords(environment, name) for environment in self.environments])
+            for name in CLASSES
+        ]
         self._label_tolls = {
             side: np.array([self._tolls[label.toll] for label in space.labels])
             for side, space in self.spaces.items()
@@ -289,10 +293,9 @@ class Explorer:
         self, side: Side, joint: Joint, spans: Rows, places: Array, at: Array | None = None
     ) -> Found:
         space = self.spaces[side]
-        counts = spans["count"][places]
-        origin = np.repeat(np.arange(len(places)), counts)
-        offsets = np.arange(len(origin)) - np.repeat(np.cumsum(counts) - counts, counts)
-        edges = spans["start"][places][origin] + offsets
+        origin, edges = self._affordable(
+            spans, places, joint.environment if at is None else joint.environment[at]
+        )
         if at is not None:
             origin = at[origin]
         labels = space.edges["label"][edges]
@@ -319,6 +322,21 @@ class Explorer:
         return Found(
             origin, keys, SIDE_CODE[side] + labels.astype(np.int64), edges.astype(np.int64)
         )
+
+    def _affordable(self, spans: Rows, places: Array, environments: Array) -> tuple[Array, Array]:
+        """Return the edges that something is left for: places of their states, and their own."""
+        origins, edges = [], []
+        starts = spans["start"][places]
+        for number, name in enumerate(CLASSES):
+            counts = spans[name][places]
+            at = np.flatnonzero((counts > 0) & self._affords[number][environments])
+            sizes = counts[at].astype(np.int64)
+            origins.append(np.repeat(at, sizes))
+            ends = np.cumsum(sizes)
+            within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - sizes, sizes)
+            edges.append(np.repeat(starts[at], sizes) + within)
+            starts = starts + counts
+        return np.concatenate(origins), np.concatenate(edges)
 
     def _disturbed(self, joint: Joint) -> Iterator[Found]:
         for code, op, toll in self._on_channel:
@@ -437,6 +455,13 @@ class Explorer:
             for place, label in enumerate(space.labels):
                 fair[SIDE_CODE[side] + place] = label.fair
         return fair[codes]
+
+
+def affords(environment: Environment, name: str) -> bool:
+    """Return whether an environment has something left for a class of edges."""
+    if name == "setting up" or environment.stage is not Stage.LIVE:
+        return name == "setting up" and environment.stage is not Stage.LIVE
+    return name == "free" or environment.left[[b.value for b in Budget].index(name)] > 0
 
 
 _OTHER = {Side.SOURCE: Side.TARGET, Side.TARGET: Side.SOURCE}

@@ -100,7 +100,7 @@ class Index:
             self._keys = grown
         if 2 * count <= self._mask + 1:
             return
-        self._allocate((2 * count - 1).bit_length())
+        self._allocate((2 * count - 1).bit_length() + 1)
         self._place_again()
 
     def _place_again(self) -> None:

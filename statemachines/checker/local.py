@@ -35,7 +35,7 @@ from statemachines.compile import (
     negated,
 )
 from statemachines.effects import Command
-from statemachines.environment import Budget, Disturbance, Need, Side
+from statemachines.environment import Budget, Disturbance, Need, Side, Stage
 from statemachines.events import E
 from statemachines.guards import VM_SCOPE, In
 from statemachines.observers import Life
@@ -47,6 +47,10 @@ Mask = npt.NDArray[np.bool_]
 
 _ALIVE = In(Life.ALIVE)
 _HAS_VM = In(Incoming.COMPLETED)
+#: What edges are sorted by within a state: what they cost, or that they are of setting up.
+CLASSES = (*(budget.value for budget in Budget), "free", "setting up")
+#: Columns of a span: where its edges begin, and how many there are of each class.
+SPAN = ("start", *CLASSES)
 #: Columns of the edge table.
 EDGE = ("label", "next", "op", "outcome")
 
@@ -128,16 +132,17 @@ class LocalSpace:
         self._masks = [self._touched_mask(label.what) for label in self.labels]
         self._perishing = self._disturbances()
         self._carried_fields = carried_fields(model)
+        self._classes = np.array([_class_of(label.toll) for label in self.labels])
         self._cases: dict[tuple[int, int], _Cases] = {}
         #: Outcome number -> entries taken.
         self.taken: list[tuple[int, ...]] = []
         self._taken_numbers: dict[tuple[int, ...], int] = {}
         self.edges = Rows(EDGE, np.int32)
         #: Per state: where its edges begin (-1: not yet found) and how many there are.
-        self.spans = Rows(("start", "count"), np.int32)
+        self.spans = Rows(SPAN, np.int32)
         self._pairs = Index()
         #: Per (state, content): the same for what it does with that message.
-        self.pair_spans = Rows(("start", "count"), np.int32)
+        self.pair_spans = Rows(SPAN, np.int32)
         self.initial = int(self.intern(self.pack([model.initial()]))[0])
 
     # -- layout
@@ -276,7 +281,7 @@ class LocalSpace:
     def expand(self, states: npt.NDArray[np.int64]) -> None:
         """Find the edges of these states, messages apart, where that has not been done yet."""
         missing = len(self.words) - len(self.spans)
-        self.spans.extend(np.full(missing, -1), np.zeros(missing))
+        self.spans.extend(np.full(missing, -1), *[np.zeros(missing)] * len(CLASSES))
         new = np.unique(states[self.spans["start"][states] < 0])
         if not len(new):
             return
@@ -292,9 +297,8 @@ class LocalSpace:
             at = np.flatnonzero(self._evaluate(guard, columns, cache))
             if len(at):
                 found.append(self._perish(number, life, at))
-        start, count = self._add_edges(found, len(new))
-        self.spans["start"][new] = start
-        self.spans["count"][new] = count
+        for name, column in zip(SPAN, self._add_edges(found, len(new)), strict=True):
+            self.spans[name][new] = column
 
     def expand_pairs(self, states: Numbers, contents: Numbers) -> Numbers:
         """Return the number of each (state, content) pair, with its edges found."""
@@ -330,18 +334,21 @@ class LocalSpace:
 
     def _add_edges(
         self, found: list[tuple[npt.NDArray[Any], ...]], count: int
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Add edges in the order of their states; return each one's start and count."""
+    ) -> list[npt.NDArray[np.int64]]:
+        """Add edges, sorted by state and class; return the columns of the states' spans."""
         base = len(self.edges)
         if not found:
-            return np.full(count, base), np.zeros(count, np.int64)
-        at, words, *columns = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        order = np.argsort(at, kind="stable")
+            return [np.full(count, base), *[np.zeros(count, np.int64)] * len(CLASSES)]
+        at, words, labels, ops, outcomes = (
+            np.concatenate(parts) for parts in zip(*found, strict=True)
+        )
+        keys = at * len(CLASSES) + self._classes[labels]
+        order = np.argsort(keys, kind="stable")
         after = self.intern(words[order])
-        labels, ops, outcomes = (column[order] for column in columns)
-        self.edges.extend(labels, after, ops, outcomes)
-        counts = np.bincount(at, minlength=count)
-        return base + np.cumsum(counts) - counts, counts
+        self.edges.extend(labels[order], after, ops[order], outcomes[order])
+        counts = np.bincount(keys, minlength=count * len(CLASSES)).reshape(count, len(CLASSES))
+        sums = counts.sum(axis=1)
+        return [base + np.cumsum(sums) - sums, *counts.T]
 
     # -- one action on many states
 
@@ -470,6 +477,12 @@ class LocalSpace:
         outcome = self._taken_number(Outcome([]))
         words = np.repeat(self.pack([state]), count, axis=0)
         return at, words, *(np.full(count, value, np.int64) for value in (number, op, outcome))
+
+
+def _class_of(toll: Toll) -> int:
+    if toll.stage is not Stage.LIVE:
+        return CLASSES.index("setting up")
+    return CLASSES.index("free" if toll.cost is None else toll.cost.value)
 
 
 def carried_fields(model: Model) -> dict[object, tuple[int, ...]]:

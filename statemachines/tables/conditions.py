@@ -45,12 +45,6 @@ VERDICT = All(Policy("handover", "one-way"), In(Link.OPEN), In(ReturnPath.ON))
 #: Nobody answers: the source ends when its bytes have left.
 UNANSWERED = All(Not(TWO_PHASE), Not(VERDICT))
 
-#: A primary can still be the guest's when its devices' state goes over.
-PRIMARY_MAY_TRAVEL = AnyOf(
-    Policy("wait_for", "pending-flag"),
-    Policy("unplug_refused", "go-on"),
-    Policy("unplug_scope", "oldest"),
-)
 #: The options of a primary can outlive it.
 OPTIONS_MAY_LINGER = AnyOf(
     Policy("user_deleted", "resurrects"), Policy("refused_primary", "poisons")

@@ -11,7 +11,6 @@ from statemachines.events import E
 from statemachines.guards import All, In, Latched, Not, Per, Sibling
 from statemachines.spec import Ignored, MachineSpec, Refused, Row
 from statemachines.states import Feature, Lower, NetFailover, Slot
-from statemachines.tables.conditions import PRIMARY_MAY_TRAVEL
 
 N = NetFailover
 _ENSLAVED_STATES = (N.PRIMARY_DOWN, N.PRIMARY)
@@ -65,10 +64,9 @@ NET_FAILOVER = MachineSpec(
         ),
         Row((N.STANDBY, *_ENSLAVED_STATES), E.SYSTEM_RESET, N.ABSENT),
         *(
-            Row(N.ABSENT, E.RECV_STATE, state, when=All(Latched(state), PRIMARY_MAY_TRAVEL))
-            for state in _ENSLAVED_STATES
+            Row(N.ABSENT, E.RECV_STATE, state, when=Latched(state))
+            for state in (N.STANDBY, *_ENSLAVED_STATES)
         ),
-        Row(N.ABSENT, E.RECV_STATE, N.STANDBY, when=Latched(N.STANDBY)),
     ),
     ignored=(
         Ignored(tuple(N), E.GUEST_DRIVER_OK, "a plain virtio-net driver, or bound already"),
@@ -106,12 +104,7 @@ LOWER = MachineSpec(
         Row(Lower.IN, E.GUEST_POWERS_OFF, Lower.OUT, cite="pciehp_ctrl.c remove_board"),
         Row(Lower.IN, E.DRIVER_RESET, Lower.OUT),
         Row(Lower.IN, E.SYSTEM_RESET, Lower.OUT),
-        Row(
-            Lower.OUT,
-            E.RECV_STATE,
-            Lower.IN,
-            when=All(Latched(Lower.IN), PRIMARY_MAY_TRAVEL),
-        ),
+        Row(Lower.OUT, E.RECV_STATE, Lower.IN, when=Latched(Lower.IN)),
     ),
     ignored=(
         Ignored(

@@ -94,8 +94,14 @@ def test_the_search_finds_the_defects_of_qemu(defect: str) -> None:
 
 @pytest.mark.slow
 def test_every_row_that_survives_folding_fires() -> None:
-    assert whole("native", small=False).unfired == ()
+    """But for what a native source never sends, and a native target could load all the same."""
     assert whole("qemu-7.2", small=False).unfired == ()
+    never = whole("native", small=False).unfired
+    assert {row.split(" when ")[0] for row in never} == {
+        "net_failover: absent on RECV_STATE",
+        "lower: out on RECV_STATE",
+    }
+    assert all("received" in row for row in never)
 
 
 @pytest.mark.parametrize("profile", VALUATIONS)
