@@ -12,12 +12,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from statemachines.compile import Ground, Happens, Model, Test, both
+from statemachines.compile import Model
 from statemachines.effects import RECEIVED_AS, Command, Message
 from statemachines.environment import (
-    AT_ONCE,
     DISTURBANCES,
-    PERMITS,
     UNFAIR_ORIGINS,
     Budget,
     Disturbance,
@@ -29,8 +27,10 @@ from statemachines.environment import (
     Stage,
 )
 from statemachines.events import E, Origin
+from statemachines.ground import Ground, Happens, Test, both
 from statemachines.guards import VM_SCOPE, All, In
 from statemachines.observers import Life
+from statemachines.permits import AT_ONCE, PERMITS
 from statemachines.states import Link, Migration, RunState
 from statemachines.wire import Channel, End
 

@@ -15,8 +15,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from statemachines.compile import Ground, Model, both
+from statemachines.compile import Model
 from statemachines.environment import Side
+from statemachines.ground import Ground, both
 from statemachines.guards import ALWAYS as ALWAYS_SO
 from statemachines.guards import VM_SCOPE, All, AnyOf, Guard, In, Mine, Not, Per, Policy, Some
 from statemachines.observers import (

@@ -12,7 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from statemachines.actions import MESSAGE_OF
-from statemachines.compile import (
+from statemachines.compile import Model
+from statemachines.effects import Command, Message
+from statemachines.events import E, Origin
+from statemachines.ground import (
     Asks,
     Both,
     Choice,
@@ -22,13 +25,10 @@ from statemachines.compile import (
     Happens,
     Heard,
     Kind,
-    Model,
     Negation,
     Says,
     Test,
 )
-from statemachines.effects import Command, Message
-from statemachines.events import E, Origin
 from statemachines.spec import Row
 
 Reach = dict[int, frozenset[int]]

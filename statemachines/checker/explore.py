@@ -31,8 +31,9 @@ from statemachines.checker.index import Index, Keys, Numbers
 from statemachines.checker.local import CLASSES, LocalSpace, Ops
 from statemachines.checker.rows import Rows
 from statemachines.checker.steps import Stepper
-from statemachines.compile import Ground, Model
+from statemachines.compile import Model
 from statemachines.environment import Budget, Disturbance, Side, Stage
+from statemachines.ground import Ground
 from statemachines.spec import MachineSpec
 from statemachines.system import VM_MACHINES
 from statemachines.topology import Topology

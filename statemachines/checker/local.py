@@ -22,21 +22,11 @@ from statemachines.actions import RESPAWN_PEER, TOLL_OF, Action, Toll, actions_o
 from statemachines.checker.index import Index, Numbers
 from statemachines.checker.rows import Rows
 from statemachines.checker.steps import Outcome, Stepper
-from statemachines.compile import (
-    Both,
-    Either,
-    Ground,
-    Heard,
-    Model,
-    Negation,
-    Says,
-    Test,
-    both,
-    negated,
-)
+from statemachines.compile import Model
 from statemachines.effects import Command
 from statemachines.environment import Budget, Disturbance, Need, Side, Stage
 from statemachines.events import E
+from statemachines.ground import Both, Either, Ground, Heard, Negation, Says, Test, both, negated
 from statemachines.guards import VM_SCOPE, In
 from statemachines.observers import Life
 from statemachines.states import Incoming, Link

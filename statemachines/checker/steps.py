@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from statemachines.compile import (
+from statemachines.compile import Model
+from statemachines.effects import Command, Message
+from statemachines.ground import (
     Asks,
     Both,
     Choice,
@@ -22,13 +24,11 @@ from statemachines.compile import (
     Heard,
     Kind,
     Listener,
-    Model,
     Negation,
     Says,
     Test,
     fields_read,
 )
-from statemachines.effects import Command, Message
 from statemachines.spec import Entry
 
 State = tuple[int, ...]

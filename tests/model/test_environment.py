@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from statemachines.compile import Kind, Model
+from statemachines.compile import Model
 from statemachines.effects import Command
-from statemachines.environment import AT_ONCE, MATTERS_IN, PERMITS
 from statemachines.events import E, Origin
+from statemachines.ground import Kind
+from statemachines.permits import AT_ONCE, MATTERS_IN, PERMITS
 from statemachines.policies import VALUATIONS
 from statemachines.states import Migration
 from statemachines.topology import TOPOLOGIES, topology_named
