@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from statemachines.checker.explore import Explorer, Joint
+from statemachines.checker.explore import Explorer
+from statemachines.checker.joint import Joint
 from statemachines.environment import Side
 from statemachines.properties import At, Claim, Every, Neither, ground_leaf
 

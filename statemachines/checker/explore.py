@@ -21,56 +21,32 @@ from statemachines.actions import (
     TOLL_OF,
     Action,
     Environment,
-    charge,
     checks_hello,
-    is_prompt,
     reads,
-    start,
 )
 from statemachines.checker.index import Index, Keys, Numbers
-from statemachines.checker.local import CLASSES, LocalSpace, Ops
+from statemachines.checker.joint import Joint, pack, unpack
+from statemachines.checker.local import LocalSpace
 from statemachines.checker.rows import Rows
 from statemachines.checker.steps import Stepper
+from statemachines.checker.surroundings import CLASSES, Channels, Environments
+from statemachines.checker.workings import Ops
 from statemachines.compile import Model
-from statemachines.environment import Budget, Disturbance, Side, Stage
+from statemachines.environment import Disturbance, Side
 from statemachines.ground import Ground
 from statemachines.spec import MachineSpec
 from statemachines.system import VM_MACHINES
 from statemachines.topology import Topology
-from statemachines.wire import NO_CHANNEL, Channel, Op, apply
+from statemachines.wire import Channel, Op
 
 Array = npt.NDArray[np.int64]
 
-#: Bits of the four parts of a key, from the lowest: source, target, channel, environment.
-BITS = (20, 20, 14, 10)
 #: Label codes: a side's label, or a disturbance of the channel.
 SIDE_CODE = {Side.SOURCE: 0, Side.TARGET: 10_000}
 CHANNEL_CODE = 20_000
-_UNKNOWN, _IMPOSSIBLE = -2, -1
 #: Frontier states that are expanded at a time: bounds the memory of one step.
 CHUNK = 1 << 18
 _ON_CHANNEL = tuple(d for d in Disturbance if d.name.startswith("CUT") or d.name.endswith("STALL"))
-
-
-class SpaceTooLarge(Exception):
-    """There are more states of one part than the key has room for."""
-
-
-class Joint(NamedTuple):
-    """Joint states by the numbers of their parts."""
-
-    #: Numbers of the source's states.
-    source: Array
-    #: Numbers of the target's states.
-    target: Array
-    #: Numbers of the channel's states.
-    channel: Array
-    #: Numbers of the environment's states.
-    environment: Array
-
-    def take(self, at: npt.NDArray[np.int64]) -> Joint:
-        """Return some of the states."""
-        return Joint(*(part[at] for part in self))
 
 
 @dataclass(frozen=True)
@@ -114,11 +90,14 @@ class Explorer:
         self.stepper = Stepper(self.model)
         self.ops = Ops()
         self.spaces = {side: LocalSpace(self.model, side, self.stepper, self.ops) for side in Side}
-        self._number_environments()
-        self.channels: list[Channel] = []
-        self._channel_numbers: dict[Channel, int] = {}
-        self._heads = {side: np.empty(0, np.int64) for side in Side}
-        self._prompt_channels = np.empty(0, np.bool_)
+        tolls = {label.toll for space in self.spaces.values() for label in space.labels}
+        tolls |= {TOLL_OF[disturbance] for disturbance in _ON_CHANNEL}
+        self._environments = Environments(self.model, tolls)
+        self._label_tolls = {
+            side: np.array([self._environments.tolls[label.toll] for label in space.labels])
+            for side, space in self.spaces.items()
+        }
+        self._channels = Channels(self.ops)
         self._prompt_targets = np.zeros((2, 0), np.bool_)
         self._waits = np.array(
             [
@@ -126,13 +105,11 @@ class Explorer:
                 for label in self.spaces[Side.SOURCE].labels
             ]
         )
-        self._channel_number(NO_CHANNEL)
-        self._after_op = np.full((1, 1), _UNKNOWN, np.int32)
         self._on_channel = [
             (
                 CHANNEL_CODE + place,
                 self.ops.number((Op("disturb", None, d),)),
-                self._tolls[TOLL_OF[d]],
+                self._environments.tolls[TOLL_OF[d]],
             )
             for place, d in enumerate(_ON_CHANNEL)
         ]
@@ -149,36 +126,8 @@ class Explorer:
         self.used = {side: np.zeros(0, np.bool_) for side in Side}
         first = np.zeros(1, np.int64)
         sides = [np.array([self.spaces[side].initial]) for side in Side]
-        self.visited.intern(self._pack(Joint(sides[0], sides[1], first, first)))
+        self.visited.intern(pack(Joint(sides[0], sides[1], first, first)))
         self.parents.append(-1)
-
-    # -- environment
-
-    def _number_environments(self) -> None:
-        tolls = {label.toll for space in self.spaces.values() for label in space.labels}
-        tolls |= {TOLL_OF[disturbance] for disturbance in _ON_CHANNEL}
-        self._tolls = {toll: place for place, toll in enumerate(sorted(tolls, key=repr))}
-        self.environments: list[Environment] = [start(self.model)]
-        numbers = {self.environments[0]: 0}
-        after: list[list[int]] = []
-        for here in self.environments:
-            row = []
-            for toll in self._tolls:
-                there = charge(here, toll)
-                if there is not None and there not in numbers:
-                    numbers[there] = len(self.environments)
-                    self.environments.append(there)
-                row.append(_IMPOSSIBLE if there is None else numbers[there])
-            after.append(row)
-        self._after_toll = np.array(after, np.int64).T.copy()
-        self._affords = [
-            np.array([affords(environment, name) for environment in self.environments])
-            for name in CLASSES
-        ]
-        self._label_tolls = {
-            side: np.array([self._tolls[label.toll] for label in space.labels])
-            for side, space in self.spaces.items()
-        }
 
     # -- what the other VM must allow
 
@@ -209,65 +158,23 @@ class Explorer:
     def _source_waits(self, joint: Joint) -> npt.NDArray[np.bool_]:
         """Return where the target has something to do at once."""
         checks, reading = self._prompt_targets
-        return checks[joint.target] | (reading[joint.target] & self._prompt_channels[joint.channel])
+        return checks[joint.target] | (reading[joint.target] & self._channels.prompt[joint.channel])
 
-    # -- the channel
+    # -- parts and keys
 
-    def _channel_number(self, channel: Channel) -> int:
-        if channel not in self._channel_numbers:
-            self._channel_numbers[channel] = len(self.channels)
-            self.channels.append(channel)
-            for side, inbox in (
-                (Side.SOURCE, channel.to_source),
-                (Side.TARGET, channel.to_target),
-            ):
-                ready = inbox and not channel.stalled
-                head = self.ops.content_number(inbox[0]) if ready else -1
-                self._heads[side] = np.append(self._heads[side], head)
-            self._prompt_channels = np.append(self._prompt_channels, is_prompt(channel))
-        return self._channel_numbers[channel]
+    @property
+    def channels(self) -> list[Channel]:
+        """The states of the channel, by number."""
+        return self._channels.states
 
-    def _after_ops(self, ops: Array, channels: Array) -> Array:
-        rows, columns = self._after_op.shape
-        if rows < len(self.ops.sequences) or columns < len(self.channels):
-            grown = np.full(
-                (2 * len(self.ops.sequences), 2 * len(self.channels)), _UNKNOWN, np.int32
-            )
-            grown[:rows, :columns] = self._after_op
-            self._after_op = grown
-        after = self._after_op[ops, channels]
-        unknown = np.flatnonzero(after == _UNKNOWN)
-        if len(unknown):
-            pairs = np.unique(ops[unknown] << 32 | channels[unknown])
-            for pair in pairs.tolist():
-                op, channel = pair >> 32, pair & 0xFFFF_FFFF
-                there = apply(self.channels[channel], self.ops.sequences[op])
-                number = _IMPOSSIBLE if there is None else self._channel_number(there)
-                self._after_op[op, channel] = number
-            after = self._after_op[ops, channels]
-        return after.astype(np.int64)
-
-    # -- keys
-
-    def _pack(self, joint: Joint) -> Keys:
-        keys = np.zeros(len(joint.source), np.uint64)
-        shift = 0
-        for part, bits in zip(joint, BITS, strict=True):
-            if len(part) and int(part.max()) >= 1 << bits:
-                raise SpaceTooLarge(f"{self.topology.name}: a part needs more than {bits} bits")
-            keys |= part.astype(np.uint64) << np.uint64(shift)
-            shift += bits
-        return keys
+    @property
+    def environments(self) -> list[Environment]:
+        """The states of the environment, by number."""
+        return self._environments.states
 
     def unpack(self, keys: Keys) -> Joint:
         """Return the parts of joint states."""
-        parts = []
-        shift = 0
-        for bits in BITS:
-            part = (keys >> np.uint64(shift)) & np.uint64((1 << bits) - 1)
-            parts.append(part.astype(np.int64))
-            shift += bits
-        return Joint(*parts)
+        return unpack(keys)
 
     # -- edges
 
@@ -281,7 +188,7 @@ class Explorer:
         self._refresh_peers()
         for side in Side:
             own = joint.source if side is Side.SOURCE else joint.target
-            heads = self._heads[side][joint.channel]
+            heads = self._channels.heads[side][joint.channel]
             at = np.flatnonzero(heads >= 0)
             if not len(at):
                 continue
@@ -301,7 +208,7 @@ class Explorer:
             origin = at[origin]
         labels = space.edges["label"][edges]
         tolls = self._label_tolls[side][labels]
-        environment = self._after_toll[tolls, joint.environment[origin]]
+        environment = self._environments.after[tolls, joint.environment[origin]]
         possible = environment >= 0
         if side is Side.SOURCE:
             waiting = self._source_waits(joint)
@@ -312,14 +219,16 @@ class Explorer:
         environment = environment[keep]
         other = joint.target if side is Side.SOURCE else joint.source
         ok = self._peer_ok[side][self._peers[side][1][labels], other[origin]]
-        channel = self._after_ops(space.edges["op"][edges].astype(np.int64), joint.channel[origin])
+        channel = self._channels.after(
+            space.edges["op"][edges].astype(np.int64), joint.channel[origin]
+        )
         keep = np.flatnonzero(ok & (channel >= 0))
         origin, edges, labels = origin[keep], edges[keep], labels[keep]
         after = space.edges["next"][edges].astype(np.int64)
         mine, others = (
             (after, joint.target[origin]) if side is Side.SOURCE else (joint.source[origin], after)
         )
-        keys = self._pack(Joint(mine, others, channel[keep], environment[keep]))
+        keys = pack(Joint(mine, others, channel[keep], environment[keep]))
         return Found(
             origin, keys, SIDE_CODE[side] + labels.astype(np.int64), edges.astype(np.int64)
         )
@@ -330,7 +239,7 @@ class Explorer:
         starts = spans["start"][places]
         for number, name in enumerate(CLASSES):
             counts = spans[name][places]
-            at = np.flatnonzero((counts > 0) & self._affords[number][environments])
+            at = np.flatnonzero((counts > 0) & self._environments.affords[number][environments])
             sizes = counts[at].astype(np.int64)
             origins.append(np.repeat(at, sizes))
             ends = np.cumsum(sizes)
@@ -341,23 +250,23 @@ class Explorer:
 
     def _disturbed(self, joint: Joint) -> Iterator[Found]:
         for code, op, toll in self._on_channel:
-            environment = self._after_toll[toll, joint.environment]
+            environment = self._environments.after[toll, joint.environment]
             at = np.flatnonzero((environment >= 0) & (joint.channel > 0))
             if not len(at):
                 continue
-            channel = self._after_ops(np.full(len(at), op), joint.channel[at])
+            channel = self._channels.after(np.full(len(at), op), joint.channel[at])
             keep = channel >= 0
             at, channel = at[keep], channel[keep]
             if not len(at):
                 continue
-            keys = self._pack(Joint(joint.source[at], joint.target[at], channel, environment[at]))
+            keys = pack(Joint(joint.source[at], joint.target[at], channel, environment[at]))
             yield Found(at, keys, np.full(len(at), code), np.full(len(at), -1))
 
     # -- exploring
 
     def joint(self, first: int, last: int) -> Joint:
         """Return the states numbered from `first` to before `last`."""
-        return self.unpack(self.visited.keys[first:last])
+        return unpack(self.visited.keys[first:last])
 
     def first_with(self, side: Side, states: npt.NDArray[np.bool_]) -> int:
         """Return the first joint state whose state of one VM is among some.
@@ -456,13 +365,6 @@ class Explorer:
             for place, label in enumerate(space.labels):
                 fair[SIDE_CODE[side] + place] = label.fair
         return fair[codes]
-
-
-def affords(environment: Environment, name: str) -> bool:
-    """Return whether an environment has something left for a class of edges."""
-    if name == "setting up" or environment.stage is not Stage.LIVE:
-        return name == "setting up" and environment.stage is not Stage.LIVE
-    return name == "free" or environment.left[[b.value for b in Budget].index(name)] > 0
 
 
 _OTHER = {Side.SOURCE: Side.TARGET, Side.TARGET: Side.SOURCE}

@@ -11,7 +11,6 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,25 +19,24 @@ import numpy.typing as npt
 
 from statemachines.actions import RESPAWN_PEER, TOLL_OF, Action, Toll, actions_of
 from statemachines.checker.index import Index, Numbers
+from statemachines.checker.layout import Columns, Layout
 from statemachines.checker.rows import Rows
 from statemachines.checker.steps import Outcome, Stepper
+from statemachines.checker.surroundings import CLASSES
+from statemachines.checker.workings import DISABLED, ENDS, Cases, Ops, Workings
 from statemachines.compile import Model
-from statemachines.effects import Command
-from statemachines.environment import Budget, Disturbance, Need, Side, Stage
-from statemachines.events import E
-from statemachines.ground import Both, Either, Ground, Heard, Negation, Says, Test, both, negated
+from statemachines.environment import Budget, Disturbance, Side, Stage
+from statemachines.ground import Ground, both, negated
 from statemachines.guards import VM_SCOPE, In
 from statemachines.observers import Life
 from statemachines.states import Incoming, Link
-from statemachines.wire import Content, Op
+from statemachines.wire import Op
 
 Words = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
 
 _ALIVE = In(Life.ALIVE)
 _HAS_VM = In(Incoming.COMPLETED)
-#: What edges are sorted by within a state: what they cost, or that they are of setting up.
-CLASSES = (*(budget.value for budget in Budget), "free", "setting up")
 #: Columns of a span: where its edges begin, and how many there are of each class.
 SPAN = ("start", *CLASSES)
 #: Columns of the edge table.
@@ -64,42 +62,6 @@ class Label:
         return self.what.name if isinstance(self.what, Action) else self.what.value
 
 
-class Ops:
-    """Every sequence of channel operations that some edge asks for, numbered."""
-
-    def __init__(self) -> None:
-        self.sequences: list[tuple[Op, ...]] = []
-        self.contents: list[Content] = []
-        self._numbers: dict[tuple[Op, ...], int] = {}
-        self._content_numbers: dict[Content, int] = {}
-
-    def number(self, ops: tuple[Op, ...]) -> int:
-        """Return the number of a sequence."""
-        if ops not in self._numbers:
-            self._numbers[ops] = len(self.sequences)
-            self.sequences.append(ops)
-        return self._numbers[ops]
-
-    def content_number(self, content: Content) -> int:
-        """Return the number of a message with what it carries."""
-        if content not in self._content_numbers:
-            self._content_numbers[content] = len(self.contents)
-            self.contents.append(content)
-        return self._content_numbers[content]
-
-
-class _Cases:
-    """What one action (with one message's content) does, by the touched fields' combination."""
-
-    def __init__(self, width: int) -> None:
-        self.known: dict[tuple[int, ...], int] = {}
-        self.numbers = Rows(("status", "op", "outcome"), np.int32)
-        self.words = Rows(tuple(f"word{i}" for i in range(width)), np.uint64)
-
-
-DISABLED, MOVES, ENDS = 0, 1, 2
-
-
 class LocalSpace:
     """The states of one side, and their edges."""
 
@@ -108,7 +70,9 @@ class LocalSpace:
         self.side = side
         self.stepper = stepper
         self.ops = ops
-        self._place_fields()
+        self.layout = Layout(model)
+        self.width = self.layout.width
+        self._workings = Workings(model, side, stepper, ops)
         self._parts = [Index() for _ in range(2 * self.width - 1)]
         #: The states, by number, one column per word.
         self.words = Rows(tuple(f"word{i}" for i in range(self.width)), np.uint64)
@@ -121,63 +85,23 @@ class LocalSpace:
         self.labels += [Label(a, a.toll, a.peer, a.fair) for a in actions if a.receives is not None]
         self._masks = [self._touched_mask(label.what) for label in self.labels]
         self._perishing = self._disturbances()
-        self._carried_fields = carried_fields(model)
         self._classes = np.array([_class_of(label.toll) for label in self.labels])
-        self._cases: dict[tuple[int, int], _Cases] = {}
+        self._cases: dict[tuple[int, int], Cases] = {}
         #: Outcome number -> entries taken.
-        self.taken: list[tuple[int, ...]] = []
-        self._taken_numbers: dict[tuple[int, ...], int] = {}
+        self.taken = self._workings.taken
         self.edges = Rows(EDGE, np.int32)
         #: Per state: where its edges begin (-1: not yet found) and how many there are.
         self.spans = Rows(SPAN, np.int32)
         self._pairs = Index()
         #: Per (state, content): the same for what it does with that message.
         self.pair_spans = Rows(SPAN, np.int32)
-        self.initial = int(self.intern(self.pack([model.initial()]))[0])
+        self.initial = int(self.intern(self.layout.pack([model.initial()]))[0])
 
-    # -- layout
-
-    def _place_fields(self) -> None:
-        self.where: list[tuple[int, int]] = []
-        word, used = 0, 0
-        for field in self.model.fields:
-            if used + field.bits > 63:
-                word, used = word + 1, 0
-            self.where.append((word, used))
-            used += field.bits
-        self.width = word + 1
-        self._cuts = [
-            (word, shift, (1 << field.bits) - 1)
-            for (word, shift), field in zip(self.where, self.model.fields, strict=True)
-        ]
-
-    def packed(self, state: Sequence[int]) -> list[int]:
-        """Return one state as its words."""
-        row = [0] * self.width
-        for value, (word, shift) in zip(state, self.where, strict=True):
-            row[word] |= value << shift
-        return row
-
-    def pack(self, states: Iterable[Sequence[int]]) -> Words:
-        """Return states as rows of words."""
-        rows = [self.packed(state) for state in states]
-        return np.array(rows, np.uint64).reshape(-1, self.width)
-
-    def unpack(self, words: Sequence[int]) -> tuple[int, ...]:
-        """Return one row of words as a state."""
-        return tuple([(words[word] >> shift) & bits for word, shift, bits in self._cuts])
+    # -- states
 
     def state(self, number: int) -> tuple[int, ...]:
         """Return a state by its number."""
-        return self.unpack([int(self.words[name][number]) for name in self.words.names])
-
-    def mask_of(self, fields: Iterable[int]) -> tuple[int, ...]:
-        """Return the bits of some fields, per word."""
-        mask = [0] * self.width
-        for number in fields:
-            word, shift = self.where[number]
-            mask[word] |= ((1 << self.model.fields[number].bits) - 1) << shift
-        return tuple(mask)
+        return self.layout.unpack([int(self.words[name][number]) for name in self.words.names])
 
     def intern(self, words: Words) -> Numbers:
         """Return the number of each state, giving new ones to states not met before."""
@@ -203,43 +127,14 @@ class LocalSpace:
     def holds(self, guard: Ground, first: int = 0) -> Mask:
         """Return where a ground guard holds, for the states from number `first` on."""
         columns = [self.words[name][first:] for name in self.words.names]
-        return self._evaluate(guard, columns, {})
-
-    def _evaluate(
-        self, guard: Ground, columns: list[Words], cache: dict[int, npt.NDArray[np.uint64]]
-    ) -> Mask:
-        match guard:
-            case bool():
-                return np.full(len(columns[0]), guard)
-            case Test(field=number, values=values):
-                if number not in cache:
-                    word, shift = self.where[number]
-                    bits = np.uint64((1 << self.model.fields[number].bits) - 1)
-                    cache[number] = (columns[word] >> np.uint64(shift)) & bits
-                among = np.uint64(sum(1 << value for value in values))
-                found: Mask = (among >> cache[number]) & np.uint64(1) != 0
-                return found
-            case Negation(part=part):
-                return ~self._evaluate(part, columns, cache)
-            case Both(parts=parts):
-                held = self._evaluate(parts[0], columns, cache)
-                for part in parts[1:]:
-                    held = held & self._evaluate(part, columns, cache)
-                return held
-            case Either(parts=parts):
-                held = self._evaluate(parts[0], columns, cache)
-                for part in parts[1:]:
-                    held = held | self._evaluate(part, columns, cache)
-                return held
-            case Heard():
-                raise TypeError("a permit reads no message")
+        return self.layout.evaluate(guard, columns, {})
 
     # -- actions
 
     def _touched_mask(self, what: Action | Disturbance) -> tuple[int, ...]:
         assert isinstance(what, Action)
         touched = set(self.stepper.touched(what.happens)) | set(what.clears)
-        return self.mask_of(touched | {self.model.number(Link)})
+        return self.layout.mask_of(touched | {self.model.number(Link)})
 
     def _disturbances(self) -> list[tuple[int, Ground, Life | None]]:
         """Add the labels of what happens to the process: (label, guard, how its life ends)."""
@@ -262,12 +157,6 @@ class LocalSpace:
             found.append((len(self.labels) - 1, guard, life))
         return found
 
-    def dead(self, life: Life) -> tuple[int, ...]:
-        """Return the state of a process that is no more."""
-        state = list(self.model.initial())
-        state[self.model.number(Life)] = tuple(Life).index(life)
-        return tuple(state)
-
     def expand(self, states: npt.NDArray[np.int64]) -> None:
         """Find the edges of these states, messages apart, where that has not been done yet."""
         missing = len(self.words) - len(self.spans)
@@ -276,15 +165,15 @@ class LocalSpace:
         if not len(new):
             return
         columns = [self.words[name][new] for name in self.words.names]
-        cache: dict[int, npt.NDArray[np.uint64]] = {}
+        cache: Columns = {}
         found: list[tuple[npt.NDArray[Any], ...]] = []
         for number, label in enumerate(self.labels[: self._unprompted]):
             assert isinstance(label.what, Action)
-            at = np.flatnonzero(self._evaluate(label.what.guard, columns, cache))
+            at = np.flatnonzero(self.layout.evaluate(label.what.guard, columns, cache))
             if len(at):
                 found.append(self._apply(number, label.what, columns, at, -1))
         for number, guard, life in self._perishing:
-            at = np.flatnonzero(self._evaluate(guard, columns, cache))
+            at = np.flatnonzero(self.layout.evaluate(guard, columns, cache))
             if len(at):
                 found.append(self._perish(number, life, at))
         for name, column in zip(SPAN, self._add_edges(found, len(new)), strict=True):
@@ -308,7 +197,7 @@ class LocalSpace:
         self, states: npt.NDArray[np.int64], contents: npt.NDArray[np.int64]
     ) -> None:
         columns = [self.words[name][states] for name in self.words.names]
-        cache: dict[int, npt.NDArray[np.uint64]] = {}
+        cache: Columns = {}
         found: list[tuple[npt.NDArray[Any], ...]] = []
         for content in np.unique(contents):
             message = self.ops.contents[content].message
@@ -316,7 +205,7 @@ class LocalSpace:
             for number, label in enumerate(self.labels):
                 if not isinstance(label.what, Action) or label.what.receives is not message:
                     continue
-                allowed = self._evaluate(label.what.guard, columns, cache)
+                allowed = self.layout.evaluate(label.what.guard, columns, cache)
                 at = np.flatnonzero(here & allowed)
                 if len(at):
                     found.append(self._apply(number, label.what, columns, at, int(content)))
@@ -350,7 +239,7 @@ class LocalSpace:
         at: npt.NDArray[np.int64],
         content: int,
     ) -> tuple[npt.NDArray[Any], ...]:
-        cases = self._cases.setdefault((number, content), _Cases(self.width))
+        cases = self._cases.setdefault((number, content), Cases(self.width))
         mask = self._masks[number]
         subset = [column[at] for column in columns]
         masked = zip(
@@ -386,86 +275,23 @@ class LocalSpace:
         )
 
     def _work_out(
-        self, number: int, action: Action, content: int, cases: _Cases, row: list[int]
+        self, number: int, action: Action, content: int, cases: Cases, row: list[int]
     ) -> None:
-        heard = self._heard(content)
-        status, after, op, outcome = self._case(action, self.unpack(row), heard)
+        heard = self._workings.heard(content)
+        status, after, op, outcome = self._workings.case(action, self.layout.unpack(row), heard)
         if status != ENDS:
             after = [word & bits for word, bits in zip(after, self._masks[number], strict=True)]
         cases.numbers.append(status, op, outcome)
         cases.words.append(*after)
 
-    def _heard(self, content: int) -> dict[int, int]:
-        if content < 0:
-            return {}
-        carried = self.ops.contents[content]
-        fields = self._carried_fields[carried.message] if carried.latched else ()
-        return dict(zip(fields, carried.latched, strict=True))
-
-    def _case(
-        self, action: Action, state: tuple[int, ...], heard: dict[int, int]
-    ) -> tuple[int, list[int], int, int]:
-        if action.clears:
-            cleared = list(state)
-            for field in action.clears:
-                cleared[field] = 0
-            state = tuple(cleared)
-        outcome = self.stepper.run(action.happens, state, heard)
-        if outcome is None:
-            return DISABLED, [0] * self.width, 0, 0
-        taken = self._taken_number(outcome)
-        if outcome.unhandled is not None:
-            op = self.ops.number((*self._asked(action), Op("perish", self.side)))
-            return ENDS, self.packed(self.dead(Life.BROKEN)), op, taken
-        ops = (*self._asked(action), *self._said(outcome))
-        if Command.EXIT in outcome.said:
-            op = self.ops.number((*ops, Op("perish", self.side)))
-            return ENDS, self.packed(self.dead(Life.EXITED)), op, taken
-        link = tuple(Link)[outcome.state[self.model.number(Link)]]
-        if link in (Link.LOST, Link.CLOSED):
-            ops = (*ops, Op("deafen", self.side))
-        return MOVES, self.packed(outcome.state), self.ops.number(ops), taken
-
-    def _taken_number(self, outcome: Outcome) -> int:
-        taken = tuple(sorted(set(outcome.taken)))
-        if taken not in self._taken_numbers:
-            self._taken_numbers[taken] = len(self.taken)
-            self.taken.append(taken)
-        return self._taken_numbers[taken]
-
-    def _asked(self, action: Action) -> tuple[Op, ...]:
-        ops: list[Op] = []
-        if action.need is not Need.ANY:
-            ops.append(Op("need", self.side, action.need))
-        match action.happens.event:
-            case E.CONNECTED | E.CONNECTED_ONE_WAY:
-                ops.append(Op("make", self.side, action.happens.event is E.CONNECTED_ONE_WAY))
-            case E.PEER_CONNECTED | E.PEER_CONNECTED_ONE_WAY:
-                ops.append(Op("accept", self.side))
-            case E.CHANNEL_CLOSED:
-                ops.append(Op("let go", self.side))
-        if action.receives is not None:
-            ops.append(Op("pop", self.side))
-        return tuple(ops)
-
-    def _said(self, outcome: Outcome) -> tuple[Op, ...]:
-        ops = []
-        for said in outcome.said:
-            match said:
-                case Command.CLOSE_CHANNEL:
-                    ops.append(Op("close", self.side))
-                case (message, latched):
-                    ops.append(Op("send", self.side, Content(message, latched)))
-        return tuple(ops)
-
     def _perish(
         self, number: int, life: Life | None, at: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[Any], ...]:
-        state = self.dead(life) if life is not None else self.model.initial()
+        state = self._workings.dead(life) if life is not None else self.model.initial()
         op = self.ops.number((Op("perish", self.side),) if life is not None else ())
         count = len(at)
-        outcome = self._taken_number(Outcome([]))
-        words = np.repeat(self.pack([state]), count, axis=0)
+        outcome = self._workings.taken_number(Outcome([]))
+        words = np.repeat(self.layout.pack([state]), count, axis=0)
         return at, words, *(np.full(count, value, np.int64) for value in (number, op, outcome))
 
 
@@ -473,19 +299,6 @@ def _class_of(toll: Toll) -> int:
     if toll.stage is not Stage.LIVE:
         return CLASSES.index("setting up")
     return CLASSES.index("free" if toll.cost is None else toll.cost.value)
-
-
-def carried_fields(model: Model) -> dict[object, tuple[int, ...]]:
-    """Return message -> the fields that it carries, in their order."""
-    found: dict[object, tuple[int, ...]] = {}
-    for event in model.events.values():
-        for listener in event.listeners:
-            for choices in listener.cells.values():
-                for choice in choices:
-                    for effect in choice.effects:
-                        if isinstance(effect, Says):
-                            found[effect.message] = effect.fields
-    return found
 
 
 def _chain(indexes: list[Index], columns: list[Words]) -> Numbers:

@@ -1,0 +1,155 @@
+"""What one action does to one state: the ground rules run, and what that asks of the channel.
+
+Rules kept here: a state goes in, and out come the state at rest, the channel operations in their
+order, and the entries taken. A process that ends, or breaks, leaves one canonical state.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from statemachines.actions import Action
+from statemachines.checker.layout import Layout
+from statemachines.checker.rows import Rows
+from statemachines.checker.steps import Outcome, Stepper
+from statemachines.compile import Model
+from statemachines.effects import Command
+from statemachines.environment import Need, Side
+from statemachines.events import E
+from statemachines.ground import Says
+from statemachines.observers import Life
+from statemachines.states import Link
+from statemachines.wire import Content, Op
+
+#: How an action ends: it cannot happen, the VM comes to rest, or its process is no more.
+DISABLED, MOVES, ENDS = 0, 1, 2
+
+
+class Ops:
+    """Every sequence of channel operations that some edge asks for, numbered."""
+
+    def __init__(self) -> None:
+        self.sequences: list[tuple[Op, ...]] = []
+        self.contents: list[Content] = []
+        self._numbers: dict[tuple[Op, ...], int] = {}
+        self._content_numbers: dict[Content, int] = {}
+
+    def number(self, ops: tuple[Op, ...]) -> int:
+        """Return the number of a sequence."""
+        if ops not in self._numbers:
+            self._numbers[ops] = len(self.sequences)
+            self.sequences.append(ops)
+        return self._numbers[ops]
+
+    def content_number(self, content: Content) -> int:
+        """Return the number of a message with what it carries."""
+        if content not in self._content_numbers:
+            self._content_numbers[content] = len(self.contents)
+            self.contents.append(content)
+        return self._content_numbers[content]
+
+
+class Cases:
+    """What one action (with one message's content) does, by the touched fields' combination."""
+
+    def __init__(self, width: int) -> None:
+        self.known: dict[tuple[int, ...], int] = {}
+        self.numbers = Rows(("status", "op", "outcome"), np.int32)
+        self.words = Rows(tuple(f"word{i}" for i in range(width)), np.uint64)
+
+
+class Workings:
+    """Runs the actions of one side."""
+
+    def __init__(self, model: Model, side: Side, stepper: Stepper, ops: Ops) -> None:
+        self._model = model
+        self._side = side
+        self._stepper = stepper
+        self._ops = ops
+        self._layout = Layout(model)
+        self._carried_fields = carried_fields(model)
+        #: Outcome number -> entries taken.
+        self.taken: list[tuple[int, ...]] = []
+        self._taken_numbers: dict[tuple[int, ...], int] = {}
+
+    def dead(self, life: Life) -> tuple[int, ...]:
+        """Return the state of a process that is no more."""
+        state = list(self._model.initial())
+        state[self._model.number(Life)] = tuple(Life).index(life)
+        return tuple(state)
+
+    def heard(self, content: int) -> dict[int, int]:
+        if content < 0:
+            return {}
+        carried = self._ops.contents[content]
+        fields = self._carried_fields[carried.message] if carried.latched else ()
+        return dict(zip(fields, carried.latched, strict=True))
+
+    def case(
+        self, action: Action, state: tuple[int, ...], heard: dict[int, int]
+    ) -> tuple[int, list[int], int, int]:
+        if action.clears:
+            cleared = list(state)
+            for field in action.clears:
+                cleared[field] = 0
+            state = tuple(cleared)
+        outcome = self._stepper.run(action.happens, state, heard)
+        if outcome is None:
+            return DISABLED, [0] * self._layout.width, 0, 0
+        taken = self.taken_number(outcome)
+        if outcome.unhandled is not None:
+            op = self._ops.number((*self._asked(action), Op("perish", self._side)))
+            return ENDS, self._layout.packed(self.dead(Life.BROKEN)), op, taken
+        ops = (*self._asked(action), *self._said(outcome))
+        if Command.EXIT in outcome.said:
+            op = self._ops.number((*ops, Op("perish", self._side)))
+            return ENDS, self._layout.packed(self.dead(Life.EXITED)), op, taken
+        link = tuple(Link)[outcome.state[self._model.number(Link)]]
+        if link in (Link.LOST, Link.CLOSED):
+            ops = (*ops, Op("deafen", self._side))
+        return MOVES, self._layout.packed(outcome.state), self._ops.number(ops), taken
+
+    def taken_number(self, outcome: Outcome) -> int:
+        taken = tuple(sorted(set(outcome.taken)))
+        if taken not in self._taken_numbers:
+            self._taken_numbers[taken] = len(self.taken)
+            self.taken.append(taken)
+        return self._taken_numbers[taken]
+
+    def _asked(self, action: Action) -> tuple[Op, ...]:
+        ops: list[Op] = []
+        if action.need is not Need.ANY:
+            ops.append(Op("need", self._side, action.need))
+        match action.happens.event:
+            case E.CONNECTED | E.CONNECTED_ONE_WAY:
+                ops.append(Op("make", self._side, action.happens.event is E.CONNECTED_ONE_WAY))
+            case E.PEER_CONNECTED | E.PEER_CONNECTED_ONE_WAY:
+                ops.append(Op("accept", self._side))
+            case E.CHANNEL_CLOSED:
+                ops.append(Op("let go", self._side))
+        if action.receives is not None:
+            ops.append(Op("pop", self._side))
+        return tuple(ops)
+
+    def _said(self, outcome: Outcome) -> tuple[Op, ...]:
+        ops = []
+        for said in outcome.said:
+            match said:
+                case Command.CLOSE_CHANNEL:
+                    ops.append(Op("close", self._side))
+                case (message, latched):
+                    ops.append(Op("send", self._side, Content(message, latched)))
+        return tuple(ops)
+
+
+def carried_fields(model: Model) -> dict[object, tuple[int, ...]]:
+    """Return message -> the fields that it carries, in their order."""
+    found: dict[object, tuple[int, ...]] = {}
+    for event in model.events.values():
+        for listener in event.listeners:
+            for choices in listener.cells.values():
+                for choice in choices:
+                    for effect in choice.effects:
+                        if isinstance(effect, Says):
+                            found[effect.message] = effect.fields
+    return found
