@@ -31,6 +31,8 @@ MACHINE_PATH = re.compile(r"(?<![\w.}])/(?:work|ro" + r"ot|home|Users)/")
 
 #: Pure modules may not reach the world by a builtin either.
 IMPURE_BUILTINS = frozenset({"open", "input", "print", "__import__", "breakpoint", "eval", "exec"})
+#: What compiles the ground rules executes what it has printed from them, and nothing else.
+COMPILES = {"statemachines/checker/steps.py": frozenset({"exec"})}
 #: The two VMs are `source` and `target`; the library's own word for a next state is its business.
 BANNED_WORDS = frozenset({"src", "dst", "dest"})
 WORDS_OF_THE_LIBRARY = {"statemachines/runtime.py": frozenset({"dst", "dest"})}
@@ -184,7 +186,8 @@ def purity(source: Source) -> Iterator[str]:
             case ast.ImportFrom(module=str(module), level=0):
                 modules = [module]
             case ast.Call(func=ast.Name(id=name)) if name in IMPURE_BUILTINS:
-                yield f"{node.lineno}: {name}() in a pure module"
+                if name not in COMPILES.get(source.path, frozenset()):
+                    yield f"{node.lineno}: {name}() in a pure module"
         for module in modules:
             if module.partition(".")[0] in impure_modules():
                 yield f"{getattr(node, 'lineno', 1)}: imports {module} in a pure module"

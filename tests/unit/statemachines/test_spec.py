@@ -145,7 +145,8 @@ def test_a_sweep_comes_after_guarded_entries() -> None:
 def test_every_lifecycle_has_one_table() -> None:
     tabled = [spec.states for spec in ALL_MACHINES]
     assert len(tabled) == len(set(tabled))
-    assert set(tabled) == set(State.__subclasses__())
+    lifecycles = {each for each in State.__subclasses__() if each.__module__ == State.__module__}
+    assert set(tabled) == lifecycles
 
 
 @pytest.mark.parametrize("spec", ALL_MACHINES, ids=lambda spec: spec.name)
