@@ -11,8 +11,9 @@ from statemachines.events import E, Origin
 from statemachines.guards import Guard, In, Latched, Mine, Per, Policy, Sibling, Some
 from statemachines.spec import MachineSpec, Row, SpecError
 from statemachines.states import Feature, Hidden, Partial, Primary, ReturnPath, State
-from statemachines.system import ALL_MACHINES, LONE_MACHINES, VM_MACHINES, check_system, spec_of
+from statemachines.system import ALL_MACHINES, LONE_MACHINES, VM_MACHINES, spec_of
 from statemachines.tables.handover import TAKEOVER
+from statemachines.validate import check_system
 
 
 def table(states: type[State], per: Per, *rows: Row, **fields: Any) -> MachineSpec:
