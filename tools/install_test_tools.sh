@@ -21,6 +21,8 @@ need() {
 }
 
 need dot graphviz
+need spin spin
+need gcc gcc libc6-dev
 need node nodejs
 need npm npm
 need qemu-system-x86_64 qemu-system-x86 # depends on its firmware

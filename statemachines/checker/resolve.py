@@ -75,43 +75,33 @@ class FairGraph:
         origins, ends, codes = origins[keep], ends[keep], codes[keep]
         left = _on_rounds(unfinished, origins, ends)
         inside = left[origins] & left[ends]
-        return self._rounds(np.flatnonzero(left), origins[inside], ends[inside], (origins, codes))
+        return self._rounds(
+            np.flatnonzero(left), origins[inside], ends[inside], (origins, ends, codes)
+        )
 
     def _rounds(
-        self, states: Array, origins: Array, ends: Array, every: tuple[Array, Array]
+        self, states: Array, origins: Array, ends: Array, every: tuple[Array, Array, Array]
     ) -> Stuck | None:
         parts = strong_parts(states.tolist(), origins.tolist(), ends.tolist())
         for part in sorted(parts, key=min):
-            if is_fair_round(set(part), origins, ends, every):
+            if is_fair_round(set(part), *every):
                 return Stuck(min(part), "it goes round without end")
         return None
 
 
-def is_fair_round(part: set[int], origins: Array, ends: Array, every: tuple[Array, Array]) -> bool:
+def is_fair_round(part: set[int], origins: Array, ends: Array, codes: Array) -> bool:
     """Return whether a course may stay in a strongly connected part for ever.
 
-    `every` has all fair edges, by origin and code; `origins` and `ends` those between unfinished
-    states on rounds.
+    The edges are all that are fair and lead from an unfinished state to another state.
     """
     members = np.array(sorted(part))
-    leaving, codes = every
-    here = np.isin(leaving, members)
-    enabled: dict[int, set[int]] = {}
-    for origin, code in zip(leaving[here].tolist(), codes[here].tolist(), strict=True):
-        enabled.setdefault(code, set()).add(origin)
-    inside = np.isin(origins, members) & np.isin(ends, members)
-    pairs = set(zip(origins[inside].tolist(), ends[inside].tolist(), strict=True))
-    for code, at in enabled.items():
-        if at == part and not _is_taken(code, every, pairs):
-            return False
-    return True
-
-
-def _is_taken(code: int, every: tuple[Array, Array], pairs: set[tuple[int, int]]) -> bool:
-    """Return whether some edge of a code stays inside; decided by origin, for codes are few."""
-    leaving, codes = every
-    origins = set(leaving[codes == code].tolist())
-    return any(origin in origins for origin, _ in pairs)
+    leaving = np.isin(origins, members)
+    origins, ends, codes = origins[leaving], ends[leaving], codes[leaving]
+    taken = set(codes[np.isin(ends, members)].tolist())
+    possible: dict[int, set[int]] = {}
+    for origin, code in zip(origins.tolist(), codes.tolist(), strict=True):
+        possible.setdefault(code, set()).add(origin)
+    return all(code in taken for code, at in possible.items() if at == part)
 
 
 def _on_rounds(
@@ -175,7 +165,7 @@ def strong_parts(states: list[int], origins: list[int], ends: list[int]) -> list
                 if work:
                     low[work[-1][0]] = min(low[work[-1][0]], low[here])
                 if low[here] == order[here]:
-                    part: list[int] = []
+                    part = []
                     while not part or part[-1] != here:
                         part.append(stack.pop())
                         on_stack.discard(part[-1])
