@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from statemachines.checker.explore import Explorer
-from statemachines.environment import Side
+from statemachines.actions import Action
+from statemachines.checker.explore import CHANNEL_CODE, SIDE_CODE, Explorer
+from statemachines.environment import Disturbance, Side
 from statemachines.wire import Channel, Content, End
 
 
@@ -29,6 +30,8 @@ class TraceStep:
     state: tuple[int, int, int, int]
     #: Messages on the way after it, to the target and to the source.
     on_the_way: tuple[str, str]
+    #: The action or disturbance itself; None for the initial state.
+    what: Action | Disturbance | None = None
 
 
 def trace_to(explorer: Explorer, number: int) -> list[TraceStep]:
@@ -83,7 +86,16 @@ def _step(
         changed,
         (parts[0], parts[1], parts[2], parts[3]),
         (_messages(channel.to_target), _messages(channel.to_source)),
+        None if label is None else what_of(explorer, code),
     )
+
+
+def what_of(explorer: Explorer, code: int) -> Action | Disturbance:
+    """Return the action or disturbance that a label code stands for."""
+    if code >= CHANNEL_CODE:
+        return Disturbance(explorer.label(code))
+    side = Side.TARGET if code >= SIDE_CODE[Side.TARGET] else Side.SOURCE
+    return explorer.spaces[side].labels[code - SIDE_CODE[side]].what
 
 
 def worded(value: object) -> str:

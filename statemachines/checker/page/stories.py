@@ -1,0 +1,112 @@
+"""What a page tells: a trace as the codes of its labels, and the property it is told for.
+
+Rules kept here: a story holds no state. The page's stepper works every state out from the codes,
+as anybody who clicks the same events would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from statemachines.checker.explore import Explorer
+from statemachines.checker.page.rules import guard_json
+from statemachines.checker.trace import TraceStep
+from statemachines.checker.verdict import Verdict
+from statemachines.compile import Model
+from statemachines.diagram.wording import condition
+from statemachines.environment import Side
+from statemachines.guards import All, Guard
+from statemachines.properties import At, Claim, Every, Kind, Neither, ground_leaf
+
+Json = Any
+
+
+@dataclass(frozen=True)
+class Story:
+    """One trace."""
+
+    #: A few words: what a list of stories shows.
+    title: str
+    #: What to look for; for a property its sentence.
+    sentence: str
+    #: What came of it, such as "violated"; empty where there is nothing to judge.
+    verdict: str
+    #: Whether the verdict is as it should be.
+    good: bool
+    #: Label codes, in order.
+    codes: tuple[int, ...]
+    #: What the property says of a joint state; None where the story is told for none.
+    claim: Json = None
+    #: Where the rule comes from.
+    cite: str = ""
+
+    def as_json(self) -> dict[str, Json]:
+        """Return it as the page reads it."""
+        return {
+            "title": self.title,
+            "sentence": self.sentence,
+            "verdict": self.verdict,
+            "good": self.good,
+            "codes": self.codes,
+            "claim": self.claim,
+            "cite": self.cite,
+        }
+
+
+def story_of(model: Model, verdict: Verdict, steps: Iterable[TraceStep]) -> Story:
+    """Return the story of a verdict and its trace."""
+    said = verdict.property
+    return Story(
+        title=said.name,
+        sentence=said.sentence,
+        verdict=_VERDICTS[said.kind, verdict.holds] + (f": {verdict.why}" if verdict.why else ""),
+        good=verdict.holds,
+        codes=tuple(step.code for step in steps if step.label is not None),
+        claim=claim_json(model, said.claim),
+        cite=said.cite,
+    )
+
+
+def story_of_codes(explorer: Explorer, title: str, sentence: str, codes: Sequence[int]) -> Story:
+    """Return a story that is told for no property, such as a journal that was replayed.
+
+    :raise IndexError: if the system has no label of one of the codes.
+    """
+    for code in codes:
+        explorer.label(code)
+    return Story(title, sentence, "", True, tuple(codes))
+
+
+_VERDICTS = {
+    (Kind.ALWAYS, False): "violated at the last step",
+    (Kind.ALWAYS, True): "holds",
+    (Kind.SOMETIMES, False): "never seen",
+    (Kind.SOMETIMES, True): "seen at the last step",
+    (Kind.RESOLVES, False): "violated from the last step on",
+    (Kind.RESOLVES, True): "holds",
+}
+
+
+def claim_json(model: Model, claim: Claim) -> Json:
+    """Return a claim as a tree whose leaves have a ground guard and words."""
+    match claim:
+        case At(side=side, guard=guard):
+            parts = list(_leaves(model, side, claim, guard))
+            return parts[0] if len(parts) == 1 else {"every": parts}
+        case Neither(claim=inner):
+            return {"neither": claim_json(model, inner)}
+        case Every(claims=claims):
+            return {"every": [claim_json(model, part) for part in claims]}
+
+
+def _leaves(model: Model, side: Side, claim: At, guard: Guard) -> Iterable[Json]:
+    parts = guard.guards if isinstance(guard, All) else (guard,)
+    for part in parts:
+        leaf = At(side, part, claim.each)
+        yield {
+            "side": side.value,
+            "guard": guard_json(ground_leaf(model, leaf)),
+            "words": condition(part),
+        }
