@@ -47,7 +47,8 @@ const Stepper = (() => {
       const choices = listener.cells[before[listener.field]] ?? [];
       const choice = choices.find(({ guard }) => holds(guard, before, run.heard));
       if (choice === undefined || choice.refused) return listener.field;
-      run.taken.push({ event: name, field: listener.field, entry: choice.entry });
+      const from = before[listener.field];
+      run.taken.push({ event: name, field: listener.field, from, to: choice.next, entry: choice.entry });
       if (choice.next !== null) after[listener.field] = choice.next;
       for (const effect of choice.effects) affect(rules, effect, before, after, run);
     }

@@ -6,13 +6,14 @@ as anybody who clicks the same events would.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from statemachines.checker.explore import Explorer
 from statemachines.checker.page.rules import guard_json
-from statemachines.checker.trace import TraceStep
+from statemachines.checker.plain import side_of
+from statemachines.checker.trace import TraceStep, event_of, what_of
 from statemachines.checker.verdict import Verdict
 from statemachines.compile import Model
 from statemachines.diagram.wording import condition
@@ -77,6 +78,34 @@ def story_of_codes(explorer: Explorer, title: str, sentence: str, codes: Sequenc
     for code in codes:
         explorer.label(code)
     return Story(title, sentence, "", True, tuple(codes))
+
+
+def codes_of_events(
+    explorer: Explorer, events: Iterable[Mapping[str, str | int | None]]
+) -> tuple[int, ...]:
+    """Return the label codes of replayable events, such as `as_events` returns.
+
+    :raise LookupError: if one of them cannot happen where it stands; says which.
+    """
+    key = explorer.visited.keys[:1]
+    codes = []
+    for number, event in enumerate(events, 1):
+        for found in explorer.successors(explorer.unpack(key)):
+            named = (_event_of(explorer, int(code)) for code in found.codes)
+            at = next((place for place, other in enumerate(named) if other == event), None)
+            if at is not None:
+                codes.append(int(found.codes[at]))
+                key = found.keys[at : at + 1]
+                break
+        else:
+            raise LookupError(f"event {number} cannot happen: {dict(event)}")
+    return tuple(codes)
+
+
+def _event_of(explorer: Explorer, code: int) -> dict[str, str | int | None]:
+    what = what_of(explorer, code)
+    side = side_of(what)
+    return {"side": side.value if side else None, **event_of(what)}
 
 
 _VERDICTS = {
