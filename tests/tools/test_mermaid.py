@@ -1,7 +1,8 @@
 """Mermaid's own parser accepts every Mermaid text of this repository.
 
 Under test are the exported `.mmd` files, the traces of the checker, and the `mermaid` blocks of the
-README and the docs. One node process judges many (see parse_mermaid.mjs); `make test-tools` installs what it imports.
+README and the docs. One node process judges many (see parse_mermaid.mjs); `make test-tools`
+installs what it imports.
 """
 
 from __future__ import annotations

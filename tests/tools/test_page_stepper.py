@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from statemachines.actions import Environment, charge
 from statemachines.checker.explore import Explorer, Joint
 from statemachines.checker.page.rules import rules_of
 from statemachines.environment import Side
@@ -27,9 +28,10 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 STEPPER = ROOT / "statemachines" / "checker" / "page" / "stepper.js"
 WALKS = 100
-STEPS_MAX = 60
-#: How often something is taken that operator, guest or faults decide, where there is a choice.
-UNFAIR_SHARE = 0.25
+STEPS_MAX = 80
+#: How often something is taken that operator, guest or faults decide, where there is a choice: from
+#: walk to walk different, for these end some walks early and bring others to remote places.
+UNFAIR_SHARES = (0.03, 0.1, 0.25, 0.5)
 NODE_SECONDS_MAX = 300
 
 pytestmark = pytest.mark.tools
@@ -65,7 +67,8 @@ def walks_of(explorer: Explorer, chance: random.Random) -> list[Walk]:
             state = joint_json(explorer, at, row)
             walks[walk].states.append((state, sorted(options[row])))
             if options[row] and place < STEPS_MAX:
-                code = chosen_code(sorted(options[row]), fair_codes, chance)
+                share = UNFAIR_SHARES[walk % len(UNFAIR_SHARES)]
+                code = chosen_code(sorted(options[row]), fair_codes, share, chance)
                 walks[walk].codes.append(code)
                 chosen.append(options[row][code])
                 left.append(walk)
@@ -75,10 +78,10 @@ def walks_of(explorer: Explorer, chance: random.Random) -> list[Walk]:
     return walks
 
 
-def chosen_code(codes: list[int], fair_codes: set[int], chance: random.Random) -> int:
-    """Choose a label, mostly one that goes on by itself: faults end a walk early."""
+def chosen_code(codes: list[int], fair_codes: set[int], share: float, chance: random.Random) -> int:
+    """Choose a label: with this share any of them, else one that goes on by itself."""
     fair = [code for code in codes if code in fair_codes]
-    return chance.choice(fair if fair and chance.random() > UNFAIR_SHARE else codes)
+    return chance.choice(fair if fair and chance.random() > share else codes)
 
 
 def joint_json(explorer: Explorer, joint: Joint, row: int) -> Any:
@@ -97,20 +100,33 @@ def joint_json(explorer: Explorer, joint: Joint, row: int) -> Any:
             "to_target": [[c.message.name, list(c.latched)] for c in channel.to_target],
             "to_source": [[c.message.name, list(c.latched)] for c in channel.to_source],
         },
-        "environment": {
-            "left": list(environment.left),
-            "stage": environment.stage.name,
-            "promise": environment.promise.name,
-        },
+        "environment": environment_json(environment),
+    }
+
+
+def environment_json(environment: Environment | None) -> Any:
+    """Return an environment as the stepper writes it."""
+    if environment is None:
+        return None
+    return {
+        "left": list(environment.left),
+        "stage": environment.stage.name,
+        "promise": environment.promise.name,
     }
 
 
 def stepped(rules: dict[str, Any], walks: list[list[int]]) -> list[list[tuple[Any, list[int]]]]:
-    """Return what the stepper reports along walks of one system; fails the test without node."""
+    """Return what the stepper reports along walks of one system."""
+    system = answered({"rules": rules, "walks": walks})
+    return [[(state, sorted(codes)) for state, codes in walk] for walk in system]
+
+
+def answered(system: dict[str, Any]) -> Any:
+    """Return what the stepper reports of one system; fails the test without node."""
     node = shutil.which("node")
     if node is None:
         pytest.fail("node is not installed: run `make test-tools`")
-    question = {"stepper": str(STEPPER), "systems": [{"rules": rules, "walks": walks}]}
+    question = {"stepper": str(STEPPER), "systems": [system]}
     answer = subprocess.run(
         [node, HERE / "walk_page.mjs"],
         input=json.dumps(question),
@@ -120,8 +136,8 @@ def stepped(rules: dict[str, Any], walks: list[list[int]]) -> list[list[tuple[An
         timeout=NODE_SECONDS_MAX,
     )
     assert answer.returncode == 0, answer.stderr
-    (system,) = json.loads(answer.stdout)
-    return [[(state, sorted(codes)) for state, codes in walk] for walk in system]
+    (report,) = json.loads(answer.stdout)
+    return report
 
 
 @pytest.mark.parametrize("profile", VALUATIONS)
@@ -137,6 +153,19 @@ def test_the_stepper_goes_where_the_checker_goes(topology: Topology, profile: st
             assert got[0] == expected[0], path
             assert name_all(explorer, got[1]) == name_all(explorer, expected[1]), path
         assert len(states) == len(walk.states)
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES, ids=lambda topology: topology.name)
+def test_every_toll_is_charged_as_the_checker_charges_it(topology: Topology) -> None:
+    explorer = Explorer(topology, VALUATIONS["native"])
+    rules = rules_of(explorer)
+    tolls = [label.toll for space in explorer.spaces.values() for label in space.labels]
+    rules["labels"] = rules["labels"][: len(tolls)]
+    environments = [environment_json(environment) for environment in explorer.environments]
+    assert answered({"rules": rules, "environments": environments}) == [
+        [environment_json(charge(environment, toll)) for toll in tolls]
+        for environment in explorer.environments
+    ]
 
 
 def name_all(explorer: Explorer, codes: list[int]) -> dict[int, str]:

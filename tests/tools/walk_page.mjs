@@ -1,6 +1,7 @@
 // Walks the page's stepper along given walks. Reads {stepper, systems} from standard input: the file
 // of the stepper, and systems of {rules, walks}; a walk is a list of label codes. Writes, per system,
-// per walk, per state: [joint state, codes of all that can happen in it].
+// per walk, per state: [joint state, codes of all that can happen in it]. A system may also have
+// environments: then what each label's toll leaves of each of them is written instead.
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 
@@ -21,5 +22,10 @@ function walked(rules, codes) {
   return states;
 }
 
-const answer = systems.map(({ rules, walks }) => walks.map((codes) => walked(rules, codes)));
+function charged(rules, environments) {
+  return environments.map((one) => rules.labels.map(({ toll }) => Stepper.charge(one, toll)));
+}
+
+const answer = systems.map(({ rules, walks, environments }) =>
+  environments ? charged(rules, environments) : walks.map((codes) => walked(rules, codes)));
 process.stdout.write(JSON.stringify(answer));

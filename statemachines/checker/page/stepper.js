@@ -260,7 +260,7 @@ const Stepper = (() => {
     };
   }
 
-  return { holds, edges, follow, initial };
+  return { charge, edges, follow, holds, initial };
 })();
 
 if (typeof module !== "undefined") module.exports = Stepper;

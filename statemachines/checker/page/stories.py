@@ -40,6 +40,8 @@ class Story:
     codes: tuple[int, ...]
     #: What the property says of a joint state; None where the story is told for none.
     claim: Json = None
+    #: What is claimed of the joint states, as `Kind` has it; empty where nothing is.
+    kind: str = ""
     #: Where the rule comes from.
     cite: str = ""
 
@@ -52,6 +54,7 @@ class Story:
             "good": self.good,
             "codes": self.codes,
             "claim": self.claim,
+            "kind": self.kind,
             "cite": self.cite,
         }
 
@@ -66,6 +69,7 @@ def story_of(model: Model, verdict: Verdict, steps: Iterable[TraceStep]) -> Stor
         good=verdict.holds,
         codes=tuple(step.code for step in steps if step.label is not None),
         claim=claim_json(model, said.claim),
+        kind=said.kind.value,
         cite=said.cite,
     )
 

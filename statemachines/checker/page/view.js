@@ -256,10 +256,16 @@
       const so = isSo(part, joint);
       return `<li class="${so ? "so" : "not"}">${so ? "✓" : "✗"} ${worded(part)}</li>`;
     });
-    const broken = !isSo(claim, joint);
-    const head = forbids ? "must never be true together" : "must be true";
-    return `<div class="${broken ? "broken" : ""}"><h4>${head}${broken ? ": here it is broken" : ""}</h4>` +
-      `<ul>${items.join("")}</ul></div>`;
+    const [so, otherwise] = {
+      always: forbids ? ["must never be true together", "here it is broken"] : ["must be true", "here it is broken"],
+      sometimes: ["has to be true together somewhere", "not here"],
+      resolves: [forbids ? "every course has to come to where these are not true together"
+        : "every course has to come to where this is true", "not so here"],
+    }[story.kind];
+    const holds = isSo(claim, joint);
+    const state = story.kind === "sometimes" ? (holds ? "seen" : "") : holds ? "" : "broken";
+    const told = holds ? (state === "seen" ? ": here it is" : "") : `: ${otherwise}`;
+    return `<div class="${state}"><h4>${so}${told}</h4><ul>${items.join("")}</ul></div>`;
   }
 
   function showClaim() {
@@ -295,10 +301,23 @@
     const moved = movesNow(side, number), dead = isAlive(joint, side) ? "" : "dead";
     const value = dead ? null : joint[side][number];
     return `<figure class="${side} ${moved.length ? "moved" : ""} ${dead}" ` +
-      `data-machine="${escaped(nameOf(field))}" data-side="${side}">` +
+      `data-machine="${escaped(nameOf(field))}" data-number="${number}" data-side="${side}">` +
       `<figcaption title="${escaped(field.summary)}"><b>${escaped(nameOf(field))}</b> ` +
       `${dead ? "no process" : escaped(field.values[value])}</figcaption>` +
       `${Layout.draw(field, moves[number], value, moved, side)}</figure>`;
+  }
+
+  /** Every machine's state in a few words; the whole VM at a glance. */
+  function chips(numbers, side) {
+    const { joint } = frames[place];
+    const life = rules.fields[process].values[joint[side][process]];
+    if (!isAlive(joint, side)) return `<div class="chips ${side}"><b>no process: it ${life}</b></div>`;
+    const words = numbers.map((number) => {
+      const field = rules.fields[number], kind = movesNow(side, number).length ? "moved" : "";
+      return `<span class="chip ${kind}" data-number="${number}" title="${escaped(field.summary)}">` +
+        `${escaped(nameOf(field))} <b>${escaped(field.values[joint[side][number]])}</b></span>`;
+    });
+    return `<div class="chips ${side}">${words.join(" ")}</div>`;
   }
 
   function showDiagrams() {
@@ -306,7 +325,8 @@
     const rows = (numbers) => numbers.map((n) => SIDES.map((side) => drawn(n, side)).join("")).join("");
     const head = (text) => `<h3 class="across">${text}</h3>`;
     find("diagrams").innerHTML = Layout.tips() +
-      `<h3 class="vm source">source</h3><h3 class="vm target">target</h3>` + rows(moving) +
+      `<h3 class="vm source">source</h3><h3 class="vm target">target</h3>` +
+      SIDES.map((side) => chips([...moving, ...still], side)).join("") + rows(moving) +
       (still.length ? head("machines that do not move on this path") + rows(still) : "");
   }
 
@@ -339,6 +359,11 @@
   find("steps").onclick = (event) => {
     const item = event.target.closest("li");
     if (item) go(Number(item.dataset.step));
+  };
+  find("diagrams").onclick = (event) => {
+    const chip = event.target.closest(".chip");
+    const figure = chip && find("diagrams").querySelector(`figure[data-number="${chip.dataset.number}"]`);
+    figure?.scrollIntoView({ block: "center" });
   };
   find("stories").innerHTML = stories.map(({ title, verdict }, number) =>
     `<option value="${number}">${escaped(title)}${verdict ? ` – ${escaped(verdict)}` : ""}</option>`).join("");
