@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what `make test-tools` needs and Python cannot bring: programs from the distribution
-# where we are root and they are missing, and Mermaid's own parser into tests/tools/node_modules.
+# where we are root and they are missing, and Mermaid's own parser and Playwright, which drives the
+# distribution's Chromium and brings no browser of its own, into tests/tools/node_modules.
 set -euo pipefail
 
 node_major_min=18 # of tests/tools/package.json's dependencies
@@ -26,6 +27,7 @@ need gcc gcc libc6-dev
 need node nodejs
 need npm npm
 need qemu-system-x86_64 qemu-system-x86 # depends on its firmware
+need chromium chromium
 
 node_major=$(node --print 'process.versions.node.split(".")[0]')
 if [ "$node_major" -lt "$node_major_min" ]; then

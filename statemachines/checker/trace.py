@@ -1,7 +1,8 @@
 """From a joint state back to the beginning: the shortest trace, as steps that can be shown.
 
 Rules kept here: a trace is the list of label codes and states along the parents; what each step
-moved is read from the two states it lies between.
+moved is read from the two states it lies between. A trace is told in words (`as_text`) or as events
+(`as_events`); `sequence.py` draws it, `page/` steps through it.
 """
 
 from __future__ import annotations
@@ -12,9 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from statemachines.checker.explore import Explorer
-from statemachines.environment import Side
+from statemachines.actions import Action
+from statemachines.checker.explore import CHANNEL_CODE, SIDE_CODE, Explorer
+from statemachines.checker.plain import act_words, actor, side_of
+from statemachines.effects import Command
+from statemachines.environment import Disturbance, Side
+from statemachines.observers import OBSERVERS
 from statemachines.wire import Channel, Content, End
+
+#: Field that moved -> (before, after).
+Moves = dict[str, tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -26,11 +34,13 @@ class TraceStep:
     #: Label code; -1 for the initial state.
     code: int
     #: Fields that it changed, per VM: field name -> (before, after).
-    changed: dict[Side, dict[str, tuple[str, str]]]
+    changed: dict[Side, Moves]
     #: The joint state after it: numbers of its parts.
     state: tuple[int, int, int, int]
     #: Messages on the way after it, to the target and to the source.
     on_the_way: tuple[str, str]
+    #: The action or disturbance itself; None for the initial state.
+    what: Action | Disturbance | None = None
 
 
 def trace_to(explorer: Explorer, number: int) -> list[TraceStep]:
@@ -88,7 +98,16 @@ def _step(
         changed,
         (parts[0], parts[1], parts[2], parts[3]),
         (_messages(channel.to_target), _messages(channel.to_source)),
+        None if label is None else what_of(explorer, code),
     )
+
+
+def what_of(explorer: Explorer, code: int) -> Action | Disturbance:
+    """Return the action or disturbance that a label code stands for."""
+    if code >= CHANNEL_CODE:
+        return Disturbance(explorer.label(code))
+    side = Side.TARGET if code >= SIDE_CODE[Side.TARGET] else Side.SOURCE
+    return explorer.spaces[side].labels[code - SIDE_CODE[side]].what
 
 
 def worded(value: object) -> str:
@@ -111,26 +130,83 @@ def as_text(steps: Sequence[TraceStep]) -> str:
     """Return a trace as numbered lines: what happened, and what moved because of it."""
     lines = []
     for place, step in enumerate(steps):
-        if step.label is None:
+        if step.what is None:
             continue
-        lines.append(f"{place:3}. {step.label}")
-        for side in Side:
-            moved = ", ".join(
-                f"{name} {was} → {now}" for name, (was, now) in step.changed[side].items()
-            )
-            if moved:
-                lines.append(f"       {side.value}: {moved}")
+        side = side_of(step.what)
+        where = side.value if side else "channel"
+        lines.append(f"{place:3}. {where:7} {actor(step.what)}: {act_words(step.what)}")
+        answered = None
+        if isinstance(step.what, Action):
+            answered = step.what.answers
+            name = step.what.name.partition(": ")[2]
+            lines[-1] += f"  [{name}]"
+        for mine in Side:
+            moved = moved_texts(step.changed[mine], answered if mine is side else None)
+            lines += (f"       {mine.value}: {text}" for text in moved)
         to_target, to_source = step.on_the_way
-        if to_target or to_source:
-            lines.append(f"       on the way: → {to_target or '–'}   ← {to_source or '–'}")
+        if to_target:
+            lines.append(f"       on the way to the target: {to_target}")
+        if to_source:
+            lines.append(f"       on the way to the source: {to_source}")
     return "\n".join(lines)
 
 
-def as_events(steps: Sequence[TraceStep]) -> list[dict[str, Any]]:
-    """Return a trace as events that can be replayed."""
-    return [{"label": step.label} for step in steps if step.label]
+def moved_texts(changed: Moves, answered: Command | None = None) -> list[str]:
+    """Return what moved at one VM, a line for each kind: machines, what is owed, what is noted.
+
+    Of a process that has ended nothing else is said: all that it had is gone. That the world owes
+    no answer any more to the command that was answered goes without saying.
+    """
+    if "life" in changed:
+        was, now = changed["life"]
+        return [f"its process: {was} → {now}"]
+    observed = {observer.name for observer in OBSERVERS}
+    owed = {_command(name): now for name, (_, now) in changed.items() if _is_owed(name)}
+    groups: dict[str, list[str]] = {
+        "": [],
+        "now waits for: ": [c.value for c, now in owed.items() if now == "true"],
+        "waits no more for: ": [
+            c.value for c, now in owed.items() if now == "false" and c is not answered
+        ],
+        "the checker notes: ": [],
+    }
+    for name, (was, now) in changed.items():
+        if not _is_owed(name):
+            head = "the checker notes: " if name.partition(".")[0] in observed else ""
+            groups[head].append(f"{name} {was} → {now}")
+    return [head + ", ".join(texts) for head, texts in groups.items() if texts]
 
 
-def as_mermaid(steps: Sequence[TraceStep], *, title: str) -> str:
-    """Return a trace as a sequence diagram."""
-    return "\n".join(["sequenceDiagram", f"  title {title}", *(str(s.label) for s in steps)])
+def _is_owed(name: str) -> bool:
+    return name.startswith("owes.")
+
+
+def _command(name: str) -> Command:
+    """Return the command that a field remembers, whoever's it is."""
+    return Command[name.split(".")[1]]
+
+
+def as_events(steps: Sequence[TraceStep]) -> list[dict[str, str | int | None]]:
+    """Return a trace as events that can be replayed: whose, what, about whom, answering what.
+
+    A disturbance has its name as event; the channel's have no side.
+    """
+    events: list[dict[str, str | int | None]] = []
+    for step in steps:
+        if step.what is None:
+            continue
+        side = side_of(step.what)
+        event = {"side": side.value if side else None, **event_of(step.what)}
+        events.append(event)
+    return events
+
+
+def event_of(what: Action | Disturbance) -> dict[str, str | int | None]:
+    """Return what names an event beside its side."""
+    if isinstance(what, Disturbance):
+        return {"event": what.name, "instance": None, "answers": None}
+    return {
+        "event": what.happens.event.name,
+        "instance": what.happens.index,
+        "answers": what.answers.name if what.answers else None,
+    }

@@ -1,19 +1,28 @@
 """Mermaid's own parser accepts every Mermaid text of this repository.
 
-Under test are the exported `.mmd` files, and the `mermaid` blocks of the README and the docs. One
-node process judges them all (see parse_mermaid.mjs); `make test-tools` installs what it imports.
+Under test are the exported `.mmd` files, the traces of the checker, and the `mermaid` blocks of the
+README and the docs. One node process judges many (see parse_mermaid.mjs); `make test-tools`
+installs what it imports.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
+
+from statemachines.checker.sequence import as_mermaid
+from statemachines.checker.verdict import judge
+from statemachines.environment import Budget
+from statemachines.policies import VALUATIONS
+from statemachines.topology import topology_named
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -79,6 +88,19 @@ def test_every_block_in_the_documentation_is_accepted() -> None:
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     texts = {name: text for page in pages for name, text in blocks(page).items()}
     assert [verdict for verdict in parse(texts) if verdict.error] == []
+
+
+def test_every_trace_of_the_checker_is_accepted() -> None:
+    budgets = MappingProxyType({Budget.MIGRATIONS: 1, Budget.FAULTS: 1})
+    topology = dataclasses.replace(topology_named("pair"), budgets=budgets)
+    judged = judge(topology, VALUATIONS["qemu-7.2"])
+    texts = {
+        verdict.property.name: as_mermaid(judged.trace(verdict), verdict.property.sentence)
+        for verdict in judged.verdicts
+        if verdict.state is not None
+    }
+    assert texts
+    assert {(verdict.kind, verdict.error) for verdict in parse(texts)} == {("sequence", None)}
 
 
 def test_the_parser_tells_good_from_bad() -> None:
