@@ -24,7 +24,7 @@ from devices.ram import Ram
 from engine.board import Board
 from engine.configuration import VmConfiguration
 from engine.guest_view import BoardView
-from engine.journal import entry_of
+from engine.journal import Journal
 from engine.parameters import Capabilities, Capability, Parameters
 from engine.qmp.errors import ErrorClass, QmpError
 from engine.statistics import Statistics
@@ -88,7 +88,7 @@ class Vm:
         self._sender: Sender | None = None
         self._pending: deque[_Pending] = deque()
         self._busy = False
-        self._sequence = 0
+        self._journal = Journal(self.runtime, self.board, self.profile.policies)
 
     # -- wiring
 
@@ -186,6 +186,10 @@ class Vm:
             self._busy = False
         self.settle()
 
+    def is_waiting(self, event: E) -> bool:
+        """Return whether an event has been fired and waits for the machines to come to rest."""
+        return any(pending.event is event for pending in self._pending)
+
     def settle(self) -> None:
         """Let guest and world look at what has changed beside the tables; `fire` does it itself."""
         self.guest.observe(self.world.now_ms())
@@ -204,15 +208,16 @@ class Vm:
         return True
 
     def _take(self, pending: _Pending) -> None:
-        for step in self.runtime.fire(pending.event, pending.index, pending.latched):
-            self._note(step)
+        latched = pending.latched
+        for step in self.runtime.fire(pending.event, pending.index, latched):
+            self._note(step, latched)
+            latched = None
             for happening in step.effects:
                 self._carry_out(happening)
 
-    def _note(self, step: Step) -> None:
+    def _note(self, step: Step, latched: Latched | None) -> None:
         self.statistics.note(step, self.world.now_ms())
-        self.world.record(entry_of(self._sequence, step, self.runtime, self.board))
-        self._sequence += 1
+        self.world.record(self._journal.entry_of(step, latched))
 
     def _carry_out(self, happening: Happening) -> None:
         match happening.effect:

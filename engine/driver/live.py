@@ -268,7 +268,9 @@ class LiveVm:
     def _close_channel(self) -> None:
         self.outgoing.close()
         self.incoming.close()
-        self.vm.fire(E.CHANNEL_CLOSED)
+        if not self.vm.is_waiting(E.CHANNEL_CLOSED):
+            # Asked for twice before its answer came: that answers both.
+            self.vm.fire(E.CHANNEL_CLOSED)
 
     def _heartbeat(self) -> None:
         interval_ms = self.vm.profile.timings.heartbeat_interval_ms
