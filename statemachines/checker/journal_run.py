@@ -163,7 +163,7 @@ class JournaledVm:
         self._compare(entry, step)
         self._follow(step)
         message = MESSAGE_OF.get(entry.event)
-        received = None if message is None else Parcel(message, entry.latched)
+        received = None if message is None else Parcel(message, self._completed(entry, message))
         return LegalStep(entry.line, entry.event, received, sent)
 
     # -- devices
@@ -257,6 +257,25 @@ class JournaledVm:
                     raise NotLegalError(entry.line, f"a state of {machine} carried", repr(state))
                 heard[self._layout.model.number(spec.states, rank or 0)] = places[state]
         return heard
+
+    def _completed(self, entry: Entry, message: Message) -> States | None:
+        """Return what a message carried: of a device that it does not name, the initial states."""
+        if entry.latched is None:
+            return None
+        model = self._layout.model
+        numbers = tuple(
+            number
+            for number, place in self._layout.places.items()
+            if place.spec.name in CARRIED[message]
+        )
+        found = dict(self._layout.states(model.initial(), numbers))
+        for machine, latched in entry.latched.items():
+            whole = found.get(machine)
+            if isinstance(latched, str) or isinstance(whole, str) or whole is None:
+                found[machine] = latched
+            else:
+                found[machine] = {**whole, **latched}
+        return found
 
     def _allowed(self, number: int, happens: Happens) -> str:
         """Return what the rules say instead of a step: which machine does not take it, and why."""
