@@ -24,6 +24,7 @@ from devices.ram import Ram
 from engine.board import Board
 from engine.configuration import VmConfiguration
 from engine.guest_view import BoardView
+from engine.journal import Journal
 from engine.parameters import Capabilities, Capability, Parameters
 from engine.qmp.errors import ErrorClass, QmpError
 from engine.statistics import Statistics
@@ -87,7 +88,8 @@ class Vm:
         self._sender: Sender | None = None
         self._pending: deque[_Pending] = deque()
         self._busy = False
-        self._sequence = 0
+        #: What a step's entry in the journal is made with.
+        self.journal = Journal(self.runtime, self.board, self.profile.policies)
 
     # -- wiring
 
@@ -177,19 +179,24 @@ class Vm:
         if self._busy:
             self._pending.append(_Pending(event, index, latched))
         else:
-            self._run(self.runtime.fire(event, index, latched))
+            self._run(self.runtime.fire(event, index, latched), latched)
 
-    def _run(self, steps: Iterator[Step]) -> None:
+    def _run(self, steps: Iterator[Step], latched: Latched | None = None) -> None:
         """Carry out an event's steps, then the events that have come meanwhile."""
         self._busy = True
         try:
-            self._take(steps)
+            self._take(steps, latched)
             while self._pending:
                 waiting = self._pending.popleft()
-                self._take(self.runtime.fire(waiting.event, waiting.index, waiting.latched))
+                fired = self.runtime.fire(waiting.event, waiting.index, waiting.latched)
+                self._take(fired, waiting.latched)
         finally:
             self._busy = False
         self.settle()
+
+    def is_waiting(self, event: E) -> bool:
+        """Return whether an event has been fired and waits for the machines to come to rest."""
+        return any(pending.event is event for pending in self._pending)
 
     def settle(self) -> None:
         """Let guest and world look at what has changed beside the tables; `fire` does it itself."""
@@ -214,16 +221,16 @@ class Vm:
         self._run(steps)
         return True
 
-    def _take(self, steps: Iterator[Step]) -> None:
+    def _take(self, steps: Iterator[Step], latched: Latched | None) -> None:
         for step in steps:
-            self._note(step)
+            self._note(step, latched)
+            latched = None
             for happening in step.effects:
                 self._carry_out(happening)
 
-    def _note(self, step: Step) -> None:
+    def _note(self, step: Step, latched: Latched | None) -> None:
         self.statistics.note(step, self.world.now_ms())
-        self.world.record(self._sequence, step)
-        self._sequence += 1
+        self.world.record(step, latched)
 
     def _carry_out(self, happening: Happening) -> None:
         match happening.effect:

@@ -14,6 +14,7 @@ from engine.messages import Message
 from statemachines.effects import Command
 from statemachines.events import E
 from statemachines.runtime import Step
+from statemachines.steps import Latched
 
 
 class World(Protocol):
@@ -28,8 +29,8 @@ class World(Protocol):
     def warn(self, text: str) -> None:
         """Tell the operator on stderr."""
 
-    def record(self, sequence: int, step: Step) -> None:
-        """Take note of one joint step, the VM's `sequence`-th, before its effects take place."""
+    def record(self, step: Step, latched: Latched | None) -> None:
+        """Take note of one joint step before its effects take place; `latched` came with it."""
 
     def send(self, message: Message) -> None:
         """Put a message on its way to the peer, after everything sent before."""

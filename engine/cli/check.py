@@ -12,7 +12,8 @@ from engine.cli.check_progress import Ticker
 from engine.cli.check_run import check_topologies
 from engine.profile import PROFILE_NAMES
 from statemachines.checker.report import CheckReport, Finding, lone_reports
-from statemachines.checker.trace import as_events, as_mermaid, as_text
+from statemachines.checker.sequence import as_mermaid
+from statemachines.checker.trace import as_events, as_text
 from statemachines.policies import VALUATIONS
 from statemachines.properties import PROPERTIES, property_named
 from statemachines.topology import TOPOLOGIES
@@ -82,7 +83,7 @@ def _traces(report: CheckReport, suffix: str) -> str:
         return json.dumps(events, indent=2) + "\n"
     if suffix == ".mmd":
         return "\n".join(
-            as_mermaid(finding.trace, title=property_named(finding.name).sentence)
+            as_mermaid(finding.trace, property_named(finding.name).sentence)
             for finding in _broken(report)
         )
     return "\n".join(_trace_text(finding) for finding in _broken(report))

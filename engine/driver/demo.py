@@ -2,7 +2,7 @@
 
 Rules kept here: two real VM processes beside this one, which is the neighbour and its switch; the
 migration is driven as `replug migrate` drives it; every figure of the report was counted or timed
-by somebody who saw it. Nothing is assumed to have gone well.
+by somebody who saw it. Nothing is assumed to have gone well: the journals are checked at the end.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from engine.driver.station import Station
 from engine.migration_event import MigrationEvent
 from engine.migration_request import VERIFY_RAM, MigrationRequest
 from engine.report import FlowReport, FramesReport, MigrationReport
+from statemachines.checker.conformance import check_journals
 
 #: Traffic before the migration and after the last change of path.
 SETTLED_FRAMES = 200
@@ -41,18 +42,21 @@ class Demo:
     async def run(self) -> MigrationReport:
         """Run it and return the report.
 
-        :raise DemoError: if the VMs cannot be started or the guest never sends a frame.
+        :raise DemoError: if the VMs cannot be started, the guest never sends a frame, or a journal
+            has a step that the tables do not allow.
         """
         with tempfile.TemporaryDirectory(prefix="replug-demo-") as name:
             folder = Path(name)
             station = Station(GUEST_MAC, self._options.frame_interval_ms, LoopClock())
             vms = [DemoVm(side, folder, self._options) for side in ("source", "target")]
             try:
-                return await self._run(folder, station, *vms)
+                report = await self._run(folder, station, *vms)
             finally:
                 station.close()
                 for vm in vms:
                     await vm.close()
+            check_demo_journals(*vms)
+            return report
 
     async def _run(
         self, folder: Path, station: Station, source: DemoVm, target: DemoVm
@@ -161,6 +165,20 @@ class Demo:
         except TimeoutError:
             pass
         return await _guest_frames(guest)
+
+
+def check_demo_journals(source: DemoVm, target: DemoVm) -> None:
+    """Check that the two journals are one legal run of the tables.
+
+    :raise DemoError: naming the first line that is none.
+    """
+    disagreement = check_journals(source.journal_lines(), target.journal_lines()).disagreement
+    if disagreement is not None:
+        raise DemoError(
+            expected=f"{disagreement.expected} in line {disagreement.line} of a journal",
+            came=f"{disagreement.came} at the {disagreement.journal}",
+            remedy="this is a defect of replug: please report it",
+        )
 
 
 def _as_journals_show(report: MigrationReport, source: DemoVm, target: DemoVm) -> MigrationReport:

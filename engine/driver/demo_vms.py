@@ -103,13 +103,17 @@ class DemoVm:
     def journaled(self, machine: str, instance: str | None = None) -> list[str]:
         """Return the states that a machine went through, as this VM's journal has them."""
         states: list[str] = []
-        for line in self.journal.read_text(encoding="utf-8").splitlines():
+        for line in self.journal_lines():
             state = json.loads(line)["state"][machine]
             if instance is not None:
                 state = state.get(instance)
             if state is not None and states[-1:] != [state]:
                 states.append(state)
         return states
+
+    def journal_lines(self) -> list[str]:
+        """Return the lines of its journal, each with its line feed."""
+        return self.journal.read_text(encoding="utf-8").splitlines(keepends=True)
 
     async def ended(self) -> int:
         """Wait for the process to end and return its status."""

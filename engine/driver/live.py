@@ -26,7 +26,6 @@ from engine.driver.surroundings import THIS_MACHINE, Surroundings
 from engine.driver.transport import ResolveFd
 from engine.guest_deeds import perform, take_charge
 from engine.hotplug import Hotplug
-from engine.journal import entry_of
 from engine.messages import Heartbeat, Message
 from engine.qmp.errors import QmpError
 from engine.source import Source
@@ -38,6 +37,7 @@ from statemachines.effects import Command
 from statemachines.events import E
 from statemachines.runtime import Happening, Step
 from statemachines.states import Incoming, Link, RunState
+from statemachines.steps import Latched
 
 #: Messages that a source sends; the rest are a target's.
 _SOURCE_MESSAGES = frozenset(
@@ -156,11 +156,11 @@ class LiveVm:
         """Tell the operator on stderr."""
         self._tell(text)
 
-    def record(self, sequence: int, step: Step) -> None:
+    def record(self, step: Step, latched: Latched | None) -> None:
         """Append one joint step to the journal."""
         if self._journal is not None:
             name = self.vm.configuration.name
-            entry = entry_of(sequence, step, self.vm.runtime, self.vm.board)
+            entry = self.vm.journal.entry_of(step, latched)
             line = {"process": name, "time_ms": round(self.now_ms(), 3), **entry}
             self._journal.write(json.dumps(line, separators=(",", ":")) + "\n")
             self._journal.flush()
@@ -281,7 +281,9 @@ class LiveVm:
     def _close_channel(self) -> None:
         self.outgoing.close()
         self.incoming.close()
-        self.vm.fire(E.CHANNEL_CLOSED)
+        if not self.vm.is_waiting(E.CHANNEL_CLOSED):
+            # Asked for twice before its answer came: that answers both.
+            self.vm.fire(E.CHANNEL_CLOSED)
 
     def _heartbeat(self) -> None:
         interval_ms = self.vm.profile.timings.heartbeat_interval_ms

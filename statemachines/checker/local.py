@@ -72,7 +72,7 @@ class LocalSpace:
         self.ops = ops
         self.layout = Layout(model)
         self.width = self.layout.width
-        self._workings = Workings(model, side, stepper, ops)
+        self.workings = Workings(model, side, stepper, ops)
         self._parts = [Index() for _ in range(2 * self.width - 1)]
         #: The states, by number, one column per word.
         self.words = Rows(tuple(f"word{i}" for i in range(self.width)), np.uint64)
@@ -88,7 +88,7 @@ class LocalSpace:
         self._classes = np.array([_class_of(label.toll) for label in self.labels])
         self._cases: dict[tuple[int, int], Cases] = {}
         #: Outcome number -> entries taken.
-        self.taken = self._workings.taken
+        self.taken = self.workings.taken
         self.edges = Rows(EDGE, np.int32)
         #: Per state: where its edges begin (-1: not yet found) and how many there are.
         self.spans = Rows(SPAN, np.int32)
@@ -277,8 +277,8 @@ class LocalSpace:
     def _work_out(
         self, number: int, action: Action, content: int, cases: Cases, row: list[int]
     ) -> None:
-        heard = self._workings.heard(content)
-        status, after, op, outcome = self._workings.case(action, self.layout.unpack(row), heard)
+        heard = self.workings.heard(content)
+        status, after, op, outcome = self.workings.case(action, self.layout.unpack(row), heard)
         if status != ENDS:
             after = [word & bits for word, bits in zip(after, self._masks[number], strict=True)]
         cases.numbers.append(status, op, outcome)
@@ -287,10 +287,10 @@ class LocalSpace:
     def _perish(
         self, number: int, life: Life | None, at: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[Any], ...]:
-        state = self._workings.dead(life) if life is not None else self.model.initial()
+        state = self.workings.dead(life) if life is not None else self.model.initial()
         op = self.ops.number((Op("perish", self.side),) if life is not None else ())
         count = len(at)
-        outcome = self._workings.taken_number(Outcome([]))
+        outcome = self.workings.taken_number(Outcome([]))
         words = np.repeat(self.layout.pack([state]), count, axis=0)
         return at, words, *(np.full(count, value, np.int64) for value in (number, op, outcome))
 

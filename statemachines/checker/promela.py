@@ -26,9 +26,10 @@ from statemachines.actions import (
 from statemachines.checker import promela_channel as channel
 from statemachines.checker import promela_rules
 from statemachines.checker.promela_rules import Lines, Rules, chosen, indented
-from statemachines.compile import Ground, Model, both, negated
+from statemachines.compile import Model
 from statemachines.environment import Disturbance, Side
 from statemachines.events import E
+from statemachines.ground import Ground, both, negated
 from statemachines.guards import VM_SCOPE, In
 from statemachines.observers import Life
 from statemachines.properties import (

@@ -12,7 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from statemachines.compile import (
+from statemachines.compile import Model
+from statemachines.effects import Command, Message
+from statemachines.environment import Side
+from statemachines.ground import (
     Asks,
     Both,
     Choice,
@@ -24,7 +27,6 @@ from statemachines.compile import (
     Heard,
     Kind,
     Listener,
-    Model,
     Negation,
     Says,
     Test,
@@ -32,8 +34,6 @@ from statemachines.compile import (
     either,
     negated,
 )
-from statemachines.effects import Command, Message
-from statemachines.environment import Side
 
 Lines = list[str]
 #: What is noted for a last word; messages are noted by their codes, from 1.

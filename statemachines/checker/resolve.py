@@ -165,7 +165,7 @@ def strong_parts(states: list[int], origins: list[int], ends: list[int]) -> list
                 if work:
                     low[work[-1][0]] = min(low[work[-1][0]], low[here])
                 if low[here] == order[here]:
-                    part = []
+                    part: list[int] = []
                     while not part or part[-1] != here:
                         part.append(stack.pop())
                         on_stack.discard(part[-1])

@@ -2,7 +2,7 @@
 
 Rules kept here: the source is printed from the ground rules, one function per event, and says
 what they say: guards read the state before the step; every listener must take the event; effects
-follow in order. `Stepper.run` is the only caller.
+follow in order. `Stepper` is the only caller.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from statemachines.ground import (
     Choice,
     Either,
     Ground,
+    GroundEffect,
     GroundEvent,
     Happens,
     Heard,
@@ -48,6 +49,25 @@ class Outcome:
     taken: list[int] = field(default_factory=list)
     #: What was raised and could not be taken; None where all was.
     unhandled: Unhandled | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one event alone has done, before anything that it raises."""
+
+    #: The state after it.
+    state: State
+    #: Fields that listen, in order, each with the entry that it took.
+    taken: tuple[tuple[int, Choice], ...]
+    #: Messages sent and channel commands, as in an `Outcome`.
+    said: tuple[tuple[Message, tuple[int, ...]] | Command, ...]
+    #: What it raises, in order.
+    raised: tuple[Happens, ...]
+
+    @property
+    def effects(self) -> tuple[GroundEffect, ...]:
+        """Every effect, in order."""
+        return tuple(effect for _, choice in self.taken for effect in choice.effects)
 
 
 class Stepper:
@@ -85,6 +105,29 @@ class Stepper:
             if outcome.state[place] not in values:
                 outcome.state[owed] = 0
         return outcome
+
+    def step(self, happens: Happens, state: State, heard: dict[int, int]) -> Step | int:
+        """Let an event alone happen to a state, with what its message carries.
+
+        :return: the field that cannot take it, where one cannot: the event does not happen.
+        """
+        outcome = Outcome(list(state))
+        place = self._place[happens]
+        inbox: list[int] = []
+        wrong = self._functions[place](outcome, heard, inbox)
+        if wrong is not None:
+            return wrong
+        taken = tuple(
+            (listener.field, self._choice(listener.cells[state[listener.field]], number))
+            for listener, number in zip(
+                self.model.events[happens].listeners, outcome.taken, strict=True
+            )
+        )
+        raised = tuple(self._events[place] for place in inbox)
+        return Step(tuple(outcome.state), taken, tuple(outcome.said), raised)
+
+    def _choice(self, choices: tuple[Choice, ...], number: int) -> Choice:
+        return next(choice for choice in choices if choice.entry is self.entries[number])
 
     # -- what an event may read and write
 

@@ -1,8 +1,9 @@
 """The lab of one scenario: its VMs, its folder, and what must hold at its end.
 
 Rules kept here: whatever the scenario was, no VM ran in two places, no primary was asked twice to
-leave in one migration, every answer to the tables was asked for and declared, no process left a
-traceback, and none outlives it.
+leave in one migration, every answer to the tables was asked for and declared, every line of every
+journal was a legal step and everything received was sent, no process left a traceback, and none
+outlives it.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import signal
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
+from statemachines.checker.conformance import Journal, check
 from statemachines.effects import Do
 from statemachines.events import E, Origin
 from statemachines.system import VM_MACHINES
@@ -40,6 +43,8 @@ class Lab:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.vms: list[Vm] = []
+        #: Whether something that keeps no journal talks to them.
+        self.has_strangers = False
 
     def path(self, name: str) -> str:
         """Return a path in the scenario's folder."""
@@ -130,6 +135,7 @@ class Lab:
             check_unplug_requests(vm)
             check_answers(vm)
         check_one_runs(self.vms)
+        check_journals(self.vms, strangers=self.has_strangers)
 
 
 def check_unplug_requests(vm: Vm) -> None:
@@ -158,6 +164,16 @@ def check_answers(vm: Vm) -> None:
             assert asked or entry["event"] == E.LINK_SILENT.name, f"nobody asked: {entry}"
             waiting.subtract(asked[:1])
         waiting.update(command for command in entry["commands"] if command in ANSWERS)
+
+
+def check_journals(vms: list[Vm], *, strangers: bool) -> None:
+    """Check that the journals are a run of the rules, each and together."""
+    journals = [
+        Journal(vm.name, vm.journal_lines, killed=vm.process.returncode == -signal.SIGKILL)
+        for vm in vms
+    ]
+    conformance = check(journals, strangers=strangers)
+    assert conformance.disagreement is None, str(conformance.disagreement)
 
 
 def check_one_runs(vms: list[Vm]) -> None:

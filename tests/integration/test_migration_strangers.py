@@ -55,6 +55,7 @@ def stream_of(messages: Sequence[Message]) -> bytes:
 )
 @scenario
 async def test_target_that_talks_out_of_turn(lab: Lab, messages: list[Message]) -> None:
+    lab.has_strangers = True
     source = await lab.vm("source", guest=f"{GUEST},eject=never")
     await source.on_primaries()
     source.forget()

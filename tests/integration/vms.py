@@ -59,6 +59,8 @@ class Vm:
         self.raw_events: list[dict[str, Any]] = []
         #: Journal entries so far.
         self.journal: list[dict[str, Any]] = []
+        #: The same as they were written.
+        self.journal_lines: list[str] = []
         self.qmp = QMPClient(name)
         self._news = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -105,7 +107,9 @@ class Vm:
 
     async def _read_journal(self, reader: asyncio.StreamReader) -> None:
         while line := await reader.readline():
-            self.journal.append(json.loads(line))
+            self.journal_lines.append(line.decode())
+            if line.endswith(b"\n"):
+                self.journal.append(json.loads(line))
             self._news.set()
         await self.process.wait()
         self._news.set()
@@ -161,6 +165,8 @@ class Vm:
                 raise AssertionError(f"{self.name} did not end on SIGTERM") from None
             # A target that had failed was about to end by itself.
             assert status == 0 or self.is_in("incoming", "failed"), self.stderr
+        else:
+            await self.exit_status()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

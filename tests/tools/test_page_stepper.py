@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 from statemachines.actions import Environment, charge
-from statemachines.checker.explore import Explorer, Joint
+from statemachines.checker.explore import Explorer
+from statemachines.checker.joint import Joint
 from statemachines.checker.page.rules import rules_of
 from statemachines.environment import Side
 from statemachines.policies import VALUATIONS

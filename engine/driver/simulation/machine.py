@@ -26,6 +26,7 @@ from engine.uri import Uri, parse_uri
 from statemachines.events import E
 from statemachines.runtime import Step
 from statemachines.states import RunState, State
+from statemachines.steps import Latched
 
 #: How long work takes that a real VM gives to a thread, such as a digest of all RAM.
 THREAD_MS = 1.0
@@ -82,8 +83,8 @@ class _WatchedVm(LiveVm):
     watched_by: SimulatedVm | None = None
     has_stepped = False
 
-    def record(self, sequence: int, step: Step) -> None:
-        super().record(sequence, step)
+    def record(self, step: Step, latched: Latched | None) -> None:
+        super().record(step, latched)
         self.has_stepped = True
         if self.watched_by is not None:
             self.watched_by.watcher.stepped(self.watched_by, step)

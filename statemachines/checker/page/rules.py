@@ -17,25 +17,10 @@ from statemachines import observers as observers_module
 from statemachines import states as states_module
 from statemachines.actions import TOLL_OF, Action, Toll, alive, checks_hello, reads, start
 from statemachines.checker.explore import CHANNEL_CODE, SIDE_CODE, Explorer
-from statemachines.checker.local import Label, carried_fields
+from statemachines.checker.local import Label
 from statemachines.checker.plain import act_words, actor
-from statemachines.compile import (
-    Asks,
-    Both,
-    Choice,
-    Either,
-    Field,
-    Ground,
-    GroundEffect,
-    Happens,
-    Heard,
-    Kind,
-    Model,
-    Negation,
-    Says,
-    Test,
-    negated,
-)
+from statemachines.checker.workings import carried_fields
+from statemachines.compile import Model
 from statemachines.diagram.doc_comments import comments_of, meaning_of
 from statemachines.diagram.folding import fold
 from statemachines.diagram.wording import (
@@ -49,6 +34,22 @@ from statemachines.diagram.wording import (
 from statemachines.effects import Command, Message
 from statemachines.environment import Budget, Disturbance, Need, Side, Stage
 from statemachines.events import E
+from statemachines.ground import (
+    Asks,
+    Both,
+    Choice,
+    Either,
+    Field,
+    Ground,
+    GroundEffect,
+    Happens,
+    Heard,
+    Kind,
+    Negation,
+    Says,
+    Test,
+    negated,
+)
 from statemachines.guards import VM_SCOPE, In
 from statemachines.observers import Life
 from statemachines.spec import Entry, Ignored, Refused, Row
@@ -66,7 +67,7 @@ def rules_of(explorer: Explorer) -> dict[str, Json]:
     environment = start(model)
     return {
         "initial": model.initial(),
-        "dead": {life.name: explorer.spaces[Side.SOURCE].dead(life) for life in _ENDS},
+        "dead": {life.name: explorer.spaces[Side.SOURCE].workings.dead(life) for life in _ENDS},
         "start": {
             "left": environment.left,
             "stage": environment.stage.name,
@@ -291,7 +292,7 @@ def _end(explorer: Explorer, label: Label, *, again: bool) -> dict[str, Json]:
         "disturbs": True,
         "guard": guard_json(guard),
         "waits": False,
-        "dies": space.dead(life) if life else None,
+        "dies": space.workings.dead(life) if life else None,
     }
 
 

@@ -18,7 +18,6 @@ from engine.command_line import parse_vm_arguments
 from engine.commands.dispatcher import Dispatcher
 from engine.guest_deeds import perform, take_charge
 from engine.hotplug import Hotplug
-from engine.journal import entry_of
 from engine.messages import Message
 from engine.qmp.commands import COMMANDS
 from engine.qmp.errors import QmpError
@@ -105,8 +104,8 @@ class CommandedVm:
     def warn(self, text: str) -> None:
         self.warnings.append(text)
 
-    def record(self, sequence: int, step: Step) -> None:
-        self.entries.append(entry_of(sequence, step, self.vm.runtime, self.vm.board))
+    def record(self, step: Step, latched: Latched | None) -> None:
+        self.entries.append(self.vm.journal.entry_of(step, latched))
 
     def send(self, message: Message) -> None:
         raise AssertionError(f"{message} was built, though nobody builds messages here")
