@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from statemachines.checker.explore import Explorer, Joint
+from statemachines.claims import At, Claim, Every, Neither, ground_leaf
 from statemachines.environment import Side
-from statemachines.properties import At, Claim, Every, Neither, ground_leaf
 
 Mask = npt.NDArray[np.bool_]
 
