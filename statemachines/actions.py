@@ -164,6 +164,12 @@ def actions_of(model: Model, side: Side) -> tuple[Action, ...]:
     return tuple(found)
 
 
+#: What comes as an answer and never by itself: nobody has asked for it where no row asks.
+ANSWERS_ONLY = frozenset(
+    event for event in E if event.info.origin in (Origin.ANSWER, Origin.TIME)
+) - {E.LINK_SILENT}
+
+
 def _actions(model: Model, side: Side, permit: Permit, happens: Happens) -> Iterable[Action]:
     origin = happens.event.info.origin
     parts: list[Ground] = [alive(model)]
@@ -174,6 +180,8 @@ def _actions(model: Model, side: Side, permit: Permit, happens: Happens) -> Iter
         (command, model.owed(command, happens.index or 0))
         for command in model.answers.get(happens.event, ())
     ]
+    if not owed and happens.event in ANSWERS_ONLY:
+        return
     at_once = () if Option.SLOW_WORLD in model.topology.options else AT_ONCE
     busy = [field for command in at_once for field in model.owing(command)]
     for command, field in owed or [(None, None)]:

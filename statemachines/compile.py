@@ -50,12 +50,13 @@ from statemachines.guards import (
     Some,
     narrower,
 )
-from statemachines.observers import OBSERVERS, Life, Observer
+from statemachines.observers import OBSERVERS, Life
 from statemachines.permits import MATTERS_IN
 from statemachines.spec import Entry, Ignored, MachineSpec, Refused, Row
 from statemachines.states import State
 from statemachines.system import VM_MACHINES
 from statemachines.topology import Topology
+from statemachines.watch import Observer
 
 
 class Model:

@@ -10,11 +10,9 @@ Rules kept here:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from statemachines.effects import Command, Message
 from statemachines.events import E
-from statemachines.guards import ALWAYS, All, AnyOf, Guard, In, Not, Per, Policy
+from statemachines.guards import All, AnyOf, In, Not, Per, Policy
 from statemachines.states import (
     Migration,
     Primary,
@@ -24,8 +22,9 @@ from statemachines.states import (
     State,
     Takeover,
 )
-
-Trigger = E | Command | Message
+from statemachines.tables.conditions import MIGRATING
+from statemachines.watch import Observer, Watch
+from statemachines.witnesses import WITNESSES
 
 
 class Life(State):
@@ -101,6 +100,8 @@ class Announced(State):
     NO = "no"
     #: It was.
     YES = "yes"
+    #: It was, during the migration that is under way.
+    AGAIN = "again"
 
 
 class Streamed(State):
@@ -130,39 +131,6 @@ class EndSeen(State):
     NO = "no"
     #: It has.
     YES = "yes"
-
-
-@dataclass(frozen=True)
-class Watch:
-    """In `state`, on `trigger`, if `when` holds: go to `next`."""
-
-    #: The observer's states in which it watches.
-    state: tuple[State, ...]
-    #: What it watches for.
-    trigger: Trigger
-    #: The next state.
-    next: State
-    #: Guard, read before the step.
-    when: Guard = ALWAYS
-
-
-@dataclass(frozen=True, eq=False)
-class Observer:
-    """One thing to remember."""
-
-    #: Name in traces.
-    name: str
-    #: Its Enum of states; the first is the initial one.
-    states: type[State]
-    #: What it has instances of.
-    per: Per
-    #: Its moves.
-    watches: tuple[Watch, ...]
-
-    @property
-    def initial(self) -> State:
-        """The state of a new instance."""
-        return next(iter(self.states))
 
 
 _ASKED_SLOT = In(Slot.REQUESTED, Slot.BLINKING, Slot.POWERED_OFF)
@@ -236,7 +204,17 @@ ANNOUNCED = Observer(
     "announced",
     Announced,
     Per.STANDBY,
-    (Watch((Announced.NO,), Command.EMIT_FAILOVER_NEGOTIATED, Announced.YES),),
+    (
+        Watch(
+            (Announced.NO, Announced.YES),
+            Command.EMIT_FAILOVER_NEGOTIATED,
+            Announced.AGAIN,
+            when=MIGRATING,
+        ),
+        Watch((Announced.NO,), Command.EMIT_FAILOVER_NEGOTIATED, Announced.YES),
+        Watch((Announced.AGAIN,), E.ROLLBACK, Announced.YES),
+        Watch((Announced.AGAIN,), E.MIGRATED, Announced.YES),
+    ),
 )
 STREAMED = Observer(
     "streamed",
@@ -292,4 +270,5 @@ OBSERVERS: tuple[Observer, ...] = (
     ASKED,
     SLOT_REFUSED,
     STREAMED,
+    *WITNESSES,
 )

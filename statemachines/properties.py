@@ -12,14 +12,14 @@ Rules kept here:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum
-
-from statemachines.compile import Model
+from statemachines.agreements import AGREEMENTS
+from statemachines.agreements_of_primaries import AGREEMENTS_OF_PRIMARIES
+from statemachines.claims import At, Every, Kind, Neither, Property, never, never_some
+from statemachines.claims import at_source as _source
+from statemachines.claims import at_target as _target
+from statemachines.claims import on_both as _on_both
 from statemachines.environment import Side
-from statemachines.ground import Ground, both
-from statemachines.guards import ALWAYS as ALWAYS_SO
-from statemachines.guards import VM_SCOPE, All, AnyOf, Guard, In, Mine, Not, Per, Policy, Some
+from statemachines.guards import All, AnyOf, In, Mine, Not, Per, Some
 from statemachines.observers import (
     Announced,
     Asked,
@@ -31,6 +31,7 @@ from statemachines.observers import (
     Streamed,
     Wanted,
 )
+from statemachines.outcomes import RESOLVES, SOMETIMES
 from statemachines.states import (
     Feature,
     Handover,
@@ -50,112 +51,10 @@ from statemachines.states import (
     Takeover,
 )
 
-# -- claims
-
-
-@dataclass(frozen=True)
-class At:
-    """Something is so at one VM."""
-
-    #: Which VM.
-    side: Side
-    #: What is so; read in the scope of the VM, or of each of its standbys.
-    guard: Guard
-    #: VM, or STANDBY: it is so of every one.
-    each: Per = Per.VM
-
-
-@dataclass(frozen=True)
-class Neither:
-    """The claim does not hold."""
-
-    #: What does not hold.
-    claim: Claim
-
-
-@dataclass(frozen=True)
-class Every:
-    """All of the claims hold."""
-
-    #: At least one.
-    claims: tuple[Claim, ...]
-
-
-Claim = At | Neither | Every
-
-
-def never(*claims: Claim) -> Claim:
-    """Return that the claims do not hold together."""
-    return Neither(Every(claims))
-
-
-def ground_leaf(model: Model, leaf: At) -> Ground:
-    """Return what a leaf of a claim says, over the fields of its VM."""
-    if leaf.each is Per.VM:
-        return model.ground(leaf.guard, VM_SCOPE)
-    return both(model.ground(leaf.guard, scope) for scope in model.topology.scopes(leaf.each))
-
-
-class Kind(Enum):
-    """What is claimed of the reachable states."""
-
-    #: Every one is so.
-    ALWAYS = "always"
-    #: Some one is so.
-    SOMETIMES = "sometimes"
-    #: Every course ends where it is so.
-    RESOLVES = "resolves"
-
-
-@dataclass(frozen=True)
-class Property:
-    """One thing that must hold."""
-
-    #: Its name on the command line and in reports.
-    name: str
-    #: What kind of claim it is.
-    kind: Kind
-    #: One sentence, true when it holds.
-    sentence: str
-    #: The claim.
-    claim: Claim
-    #: Where the rule comes from.
-    cite: str
-    #: Numbers of the situations that it covers.
-    covers: tuple[int, ...] = ()
-    #: It is promised only where the target can answer.
-    needs_reply_path: bool = False
-    #: It is promised only under these policies.
-    where: Guard = ALWAYS_SO
-
-    def applies(self, model: Model) -> bool:
-        """Return whether it is promised of a system."""
-        asked = self.needs_reply_path and not model.topology.reply_path
-        return not asked and model.ground(self.where, VM_SCOPE) is True
-
-
-def _source(*parts: Guard) -> At:
-    return At(Side.SOURCE, parts[0] if len(parts) == 1 else All(*parts))
-
-
-def _target(*parts: Guard) -> At:
-    return At(Side.TARGET, parts[0] if len(parts) == 1 else All(*parts))
-
-
-def never_some(*parts: Guard) -> Guard:
-    """Return that no primary of a living VM is all of these at once."""
-    return Not(All(In(Life.ALIVE), Some(All(*parts))))
-
-
-def _on_both(guard: Guard) -> Claim:
-    return Every(tuple(At(side, guard) for side in Side))
-
-
 _ALIVE = In(Life.ALIVE)
 _RUNS = All(_ALIVE, In(RunState.RUNNING))
 _ATTACHED = In(Primary.PLUGGED, Primary.UNPLUG_PENDING)
 _LIVE_SLOT = In(Slot.INSERTED, Slot.OCCUPIED, Slot.REQUESTED, Slot.BLINKING)
-_NEVER_ACKED = Some(In(Feature.NOT_ACKED))
 _STREAMING = In(Migration.ACTIVE, Migration.PRE_SWITCHOVER, Migration.DEVICE)
 _ROLLED_BACK = In(Migration.CANCELLED, Migration.FAILED)
 _GIVEN = In(Handover.COMMITTED, Handover.IN_DOUBT)
@@ -388,121 +287,14 @@ ALWAYS: tuple[Property, ...] = (
     ),
 )
 
-_TWO_PHASE = Policy("handover", "two-phase")
-
-SOMETIMES: tuple[Property, ...] = (
-    Property(
-        "completes-with-failover",
-        Kind.SOMETIMES,
-        "The guest has moved and uses the target's primary.",
-        Every(
-            (
-                _source(In(Migration.COMPLETED), Some(In(Primary.UNPLUGGED))),
-                _target(_RUNS, Some(In(Lower.IN))),
-            )
-        ),
-        "hw/net/virtio-net.c",
-        covers=(38,),
-    ),
-    Property(
-        "completes-without-negotiation",
-        Kind.SOMETIMES,
-        "A guest without a STANDBY driver moves too.",
-        Every(
-            (
-                _source(In(Migration.COMPLETED), Some(In(Asked.NEVER)), _NEVER_ACKED),
-                _target(_RUNS),
-            )
-        ),
-        "migration.c qemu_savevm_wait_unplug: nothing pending",
-    ),
-    Property(
-        "cancelled-in-wait",
-        Kind.SOMETIMES,
-        "A cancel in wait-unplug ends, with the primary in its slot.",
-        _source(In(Migration.CANCELLED), Some(All(_ATTACHED, _LIVE_SLOT))),
-        "migration.c migrate_fd_cancel",
-        covers=(1,),
-    ),
-    Property(
-        "replugged-after-failure",
-        Kind.SOMETIMES,
-        "After a failure the guest has its ejected primary back in use.",
-        _source(In(Migration.FAILED), Some(All(In(Lower.IN), In(Slot.OCCUPIED)))),
-        "hw/net/virtio-net.c failover_replug_primary",
-        covers=(9,),
-    ),
-    Property(
-        "pauses-before-switchover",
-        Kind.SOMETIMES,
-        "A migration waits in pre-switchover.",
-        _source(In(Migration.PRE_SWITCHOVER)),
-        "migration.c migration_maybe_pause",
-        covers=(11,),
-    ),
-    Property(
-        "arrives-paused",
-        Kind.SOMETIMES,
-        "A guest that stood still arrives standing still.",
-        _target(In(Incoming.COMPLETED), In(RunState.PAUSED)),
-        "migration/global_state.c",
-    ),
-    Property(
-        "both-in-doubt",
-        Kind.SOMETIMES,
-        "A lost COMMIT leaves both sides in doubt, and nothing runs.",
-        Every((_source(In(Handover.IN_DOUBT)), _target(_ALIVE, In(Takeover.IN_DOUBT)))),
-        "two-phase hand-over",
-        where=_TWO_PHASE,
-        needs_reply_path=True,
-    ),
-    Property(
-        "target-refuses",
-        Kind.SOMETIMES,
-        "A target gives up, and its process ends.",
-        _target(In(Life.EXITED)),
-        "migration.c process_incoming_migration_co",
-        covers=(39, 43),
-    ),
-)
-
-RESOLVES: tuple[Property, ...] = (
-    Property(
-        "migration-ends",
-        Kind.RESOLVES,
-        "Every migration ends, is in doubt, or waits for the operator who asked it to.",
-        At(
-            Side.SOURCE,
-            AnyOf(
-                Not(_ALIVE),
-                In(
-                    Migration.NONE,
-                    Migration.COMPLETED,
-                    Migration.CANCELLED,
-                    Migration.FAILED,
-                    Migration.PRE_SWITCHOVER,
-                ),
-                In(Handover.IN_DOUBT),
-            ),
-        ),
-        "migration.c qemu_savevm_wait_unplug waits without end",
-        covers=(4, 7, 12, 13, 14, 51),
-    ),
-    Property(
-        "take-over-ends",
-        Kind.RESOLVES,
-        "A target that has begun to take a VM over has it, has given up, or is in doubt.",
-        never(
-            _target(_ALIVE, In(Incoming.ACTIVE), Not(In(Takeover.IN_DOUBT))),
-            Neither(_source(_ALIVE, In(Migration.PRE_SWITCHOVER))),
-        ),
-        "migration.c process_incoming_migration_co",
-        covers=(43,),
-    ),
-)
-
 #: Every property, in the order of reports.
-PROPERTIES: tuple[Property, ...] = (*ALWAYS, *SOMETIMES, *RESOLVES)
+PROPERTIES: tuple[Property, ...] = (
+    *ALWAYS,
+    *AGREEMENTS,
+    *AGREEMENTS_OF_PRIMARIES,
+    *SOMETIMES,
+    *RESOLVES,
+)
 
 
 def property_named(name: str) -> Property:

@@ -13,8 +13,9 @@ from typing import NamedTuple
 from statemachines.checker.explore import Progress
 from statemachines.checker.report import TopologyReport, report_of
 from statemachines.checker.verdict import judge
+from statemachines.claims import Property
 from statemachines.policies import VALUATIONS
-from statemachines.properties import Property, property_named
+from statemachines.properties import property_named
 from statemachines.topology import topology_named
 
 

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from statemachines.checker.explore import Explorer
 from statemachines.checker.joint import Joint
+from statemachines.claims import At, Claim, Every, Neither, ground_leaf
 from statemachines.environment import Side
-from statemachines.properties import At, Claim, Every, Neither, ground_leaf
 
 Mask = npt.NDArray[np.bool_]
 

@@ -26,22 +26,14 @@ from statemachines.actions import (
 from statemachines.checker import promela_channel as channel
 from statemachines.checker import promela_rules
 from statemachines.checker.promela_rules import Lines, Rules, chosen, indented
+from statemachines.claims import At, Claim, Every, Kind, Neither, Property, ground_leaf
 from statemachines.compile import Model
 from statemachines.environment import Disturbance, Side
 from statemachines.events import E
 from statemachines.ground import Ground, both, negated
 from statemachines.guards import VM_SCOPE, In
 from statemachines.observers import Life
-from statemachines.properties import (
-    PROPERTIES,
-    At,
-    Claim,
-    Every,
-    Kind,
-    Neither,
-    Property,
-    ground_leaf,
-)
+from statemachines.properties import PROPERTIES
 from statemachines.spec import MachineSpec
 from statemachines.states import Incoming, Link
 from statemachines.system import VM_MACHINES

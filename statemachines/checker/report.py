@@ -14,8 +14,8 @@ from typing import Any
 from statemachines.checker.lone import explore_alone
 from statemachines.checker.trace import TraceStep
 from statemachines.checker.verdict import Judged, Verdict
+from statemachines.claims import Kind, Property
 from statemachines.environment import Option
-from statemachines.properties import Kind, Property
 from statemachines.spec import MachineSpec
 from statemachines.system import ALL_MACHINES, LONE_MACHINES, VM_MACHINES
 from statemachines.topology import topology_named

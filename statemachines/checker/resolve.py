@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from statemachines.checker.claims import JointClaim
 from statemachines.checker.explore import Explorer
-from statemachines.properties import Claim
+from statemachines.claims import Claim
 
 Array = npt.NDArray[np.int64]
 

@@ -16,7 +16,8 @@ from statemachines.checker.claims import JointClaim, conjuncts, on_side, sides_o
 from statemachines.checker.explore import CHUNK, Explorer, Progress
 from statemachines.checker.resolve import FairGraph
 from statemachines.checker.trace import TraceStep, trace_to
-from statemachines.properties import PROPERTIES, Claim, Kind, Property
+from statemachines.claims import Claim, Kind, Property
+from statemachines.properties import PROPERTIES
 from statemachines.spec import MachineSpec, Row
 from statemachines.survivors import surviving
 from statemachines.system import VM_MACHINES

@@ -18,9 +18,10 @@ import pytest
 from benchmarks.spin import Verified, make_verifier, missing_programs, verify
 from statemachines.checker.promela import promela_of, switch_of
 from statemachines.checker.verdict import Judged, judge
+from statemachines.claims import Kind, Property
 from statemachines.environment import Budget
 from statemachines.policies import NATIVE, VALUATIONS
-from statemachines.properties import PROPERTIES, Kind, Property
+from statemachines.properties import PROPERTIES
 from statemachines.spec import MachineSpec
 from statemachines.system import VM_MACHINES
 from statemachines.topology import Topology, topology_named

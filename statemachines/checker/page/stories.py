@@ -15,11 +15,11 @@ from statemachines.checker.page.rules import guard_json
 from statemachines.checker.plain import side_of
 from statemachines.checker.trace import TraceStep, event_of, what_of
 from statemachines.checker.verdict import Verdict
+from statemachines.claims import At, Claim, Every, Kind, Neither, ground_leaf
 from statemachines.compile import Model
 from statemachines.diagram.wording import condition
 from statemachines.environment import Side
 from statemachines.guards import All, Guard
-from statemachines.properties import At, Claim, Every, Kind, Neither, ground_leaf
 
 Json = Any
 
