@@ -88,6 +88,8 @@
     find("place").textContent =
       (free ? "exploring freely · " : "") + `step ${place} of ${frames.length - 1}`;
     find("return").hidden = !free;
+    find("return").textContent = story ? "return to the trace" : "start again";
+    find("stories").parentElement.hidden = !story;
     document.body.classList.toggle("free", free);
     for (const id of ["first", "back"]) find(id).disabled = place === 0;
     for (const id of ["last", "next"]) find(id).disabled = place === frames.length - 1;
@@ -112,8 +114,9 @@
     const edges = Stepper.edges(rules, frames[place].joint);
     const next = frames[place + 1]?.edge.label.code;
     const groups = ["source", "target", "channel"].map((side) => {
-      const buttons = edges.filter(({ label }) => whose(label) === side).map(({ label }) => {
-        const cost = label.cost ? `<i>${escaped(label.cost)}</i>` : "";
+      const buttons = edges.filter(({ label }) => whose(label) === side).map(({ label, joint }) => {
+        const still = JSON.stringify(joint) === JSON.stringify(frames[place].joint);
+        const cost = label.cost ? `<i>${escaped(label.cost)}</i>` : still ? "(changes nothing)" : "";
         const kind = label.code === next ? "next" : "";
         return `<button class="event ${kind}" data-code="${label.code}" title="${escaped(label.name)}">` +
           `<span class="actor">${escaped(label.actor)}</span> ${escaped(label.words)} ${cost}</button>`;
@@ -181,6 +184,10 @@
     const rows = (run?.taken ?? []).filter(({ from, to, entry }) =>
       (to !== null && to !== from) || rules.entries[entry].then);
     lines.push(...rows.map(ruleText));
+    if (run && !rows.length) {
+      const reasons = run.taken.map(({ entry }) => rules.entries[entry].ignored).filter(Boolean);
+      if (reasons.length) lines.push(`<li class="aside">ignored: ${escaped(reasons.join("; "))}</li>`);
+    }
     if (!died.length) {
       const owed = changed("owed", side);
       const asks = owed.filter(({ to }) => to === 1).map(({ field }) => nameOf(field));
