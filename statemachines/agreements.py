@@ -198,8 +198,10 @@ _OF_THE_MIGRATION = (
     Property(
         "closing-is-shown",
         Kind.ALWAYS,
-        "A link that is being closed is not called closed, nor is the next migration let in.",
-        _never_alive(In(Closing.YES), In(Link.CLOSED, Link.LISTENING)),
+        "A link that is being closed is not called closed once the status lets a migration in.",
+        _never_alive(
+            In(Closing.YES), In(Link.CLOSED, Link.LISTENING), Not(In(Migration.CANCELLING))
+        ),
         "migration.c migrate_fd_cleanup",
         covers=(10,),
     ),

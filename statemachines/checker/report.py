@@ -7,12 +7,13 @@ fails, the shortest trace is the one that is kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from statemachines.checker.lone import explore_alone
-from statemachines.checker.trace import TraceStep
+from statemachines.checker.sequence import as_mermaid
+from statemachines.checker.trace import TraceStep, as_events, as_text
 from statemachines.checker.verdict import Judged, Verdict
 from statemachines.claims import Kind, Property
 from statemachines.environment import Option
@@ -22,6 +23,20 @@ from statemachines.topology import topology_named
 
 #: A row of a table: the table's name, and the row's place in it.
 RowKey = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Told:
+    """A trace, told in each way that it can be."""
+
+    #: As numbered lines.
+    text: str
+    #: As events that can be replayed.
+    events: tuple[Mapping[str, str | int | None], ...]
+    #: As the text of a sequence diagram.
+    diagram: str
+    #: As the explorer's label codes.
+    codes: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -36,8 +51,8 @@ class Finding:
     holds: bool
     #: Which topology.
     topology: str
-    #: Where it fails: the shortest trace; else empty.
-    trace: tuple[TraceStep, ...] = ()
+    #: The shortest trace to where it fails, or is seen; None where nothing is to be shown.
+    trace: Told | None = None
     #: How the last state fails to come to an end; only for *resolves*.
     why: str = ""
 
@@ -97,14 +112,23 @@ def report_of(
 
 def _finding(judged: Judged, verdict: Verdict) -> Finding:
     asked: Property = verdict.property
-    fails = not verdict.holds and asked.kind is not Kind.SOMETIMES
     return Finding(
         asked.name,
         asked.kind.value,
         verdict.holds,
         judged.topology.name,
-        tuple(judged.trace(verdict)) if fails else (),
+        None if verdict.state is None else told(judged.trace(verdict), asked.sentence),
         verdict.why,
+    )
+
+
+def told(steps: Sequence[TraceStep], title: str) -> Told:
+    """Return a trace in each way that it can be told."""
+    return Told(
+        as_text(steps),
+        tuple(as_events(steps)),
+        as_mermaid(steps, title),
+        tuple(step.code for step in steps if step.label is not None),
     )
 
 
@@ -159,8 +183,13 @@ class CheckReport:
         fired = frozenset[RowKey]().union(*(t.fired for t in self.topologies))
         return tuple(_worded(key) for key in sorted(surviving - fired))
 
-    def as_json(self, events: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the report as one object; `events` has the traces, by property, as data."""
+    @property
+    def broken(self) -> tuple[Finding, ...]:
+        """The properties that fail with a trace, each once."""
+        return tuple(f for f in self.findings if not f.holds and f.trace is not None)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report as one object."""
         return {
             "profile": self.profile,
             "topologies": [topology.as_json() for topology in self.topologies],
@@ -171,7 +200,9 @@ class CheckReport:
                     "kind": finding.kind,
                     "holds": finding.holds,
                     "topology": finding.topology,
-                    "trace": events.get(finding.name, []),
+                    "trace": [dict(event) for event in finding.trace.events]
+                    if finding.trace and not finding.holds
+                    else [],
                 }
                 for finding in self.findings
             ],
@@ -190,7 +221,8 @@ def _decided(findings: Iterable[Finding]) -> Finding:
 def _plainness(finding: Finding) -> tuple[bool, int]:
     """A short trace is plain; one that needs a slow world is not."""
     options = topology_named(finding.topology).options
-    return Option.SLOW_WORLD in options, len(finding.trace)
+    length = len(finding.trace.codes) if finding.trace else 0
+    return Option.SLOW_WORLD in options, length
 
 
 def _worded(key: RowKey) -> str:

@@ -88,8 +88,8 @@ def test_what_never_fails_in_native_is_not_vacuous(small: bool) -> None:
 def test_the_search_finds_the_defects_of_qemu(defect: str) -> None:
     (finding,) = [f for f in whole("qemu-7.2", small=False).findings if f.name == DEFECTS[defect]]
     assert not finding.holds
-    assert finding.trace[0].label is None
-    assert len(finding.trace) > 3
+    assert finding.trace is not None
+    assert len(finding.trace.events) > 3
 
 
 @pytest.mark.slow

@@ -8,6 +8,20 @@ puts them into one page. Nothing here reads a file: who writes the page hands th
 from __future__ import annotations
 
 from statemachines.checker.page.html import ASSETS, page_of
-from statemachines.checker.page.stories import Story, codes_of_events, story_of, story_of_codes
+from statemachines.checker.page.stories import (
+    Story,
+    codes_of_events,
+    story_of,
+    story_of_codes,
+    story_of_property,
+)
 
-__all__ = ["ASSETS", "Story", "codes_of_events", "page_of", "story_of", "story_of_codes"]
+__all__ = [
+    "ASSETS",
+    "Story",
+    "codes_of_events",
+    "page_of",
+    "story_of",
+    "story_of_codes",
+    "story_of_property",
+]

@@ -15,7 +15,7 @@ from statemachines.checker.page.rules import guard_json
 from statemachines.checker.plain import side_of
 from statemachines.checker.trace import TraceStep, event_of, what_of
 from statemachines.checker.verdict import Verdict
-from statemachines.claims import At, Claim, Every, Kind, Neither, ground_leaf
+from statemachines.claims import At, Claim, Every, Kind, Neither, Property, ground_leaf
 from statemachines.compile import Model
 from statemachines.diagram.wording import condition
 from statemachines.environment import Side
@@ -61,13 +61,20 @@ class Story:
 
 def story_of(model: Model, verdict: Verdict, steps: Iterable[TraceStep]) -> Story:
     """Return the story of a verdict and its trace."""
-    said = verdict.property
+    codes = tuple(step.code for step in steps if step.label is not None)
+    return story_of_property(model, verdict.property, verdict.holds, verdict.why, codes)
+
+
+def story_of_property(
+    model: Model, said: Property, holds: bool, why: str, codes: Sequence[int]
+) -> Story:
+    """Return the story of a property's verdict, its trace given as label codes."""
     return Story(
         title=said.name,
         sentence=said.sentence,
-        verdict=_VERDICTS[said.kind, verdict.holds] + (f": {verdict.why}" if verdict.why else ""),
-        good=verdict.holds,
-        codes=tuple(step.code for step in steps if step.label is not None),
+        verdict=_VERDICTS[said.kind, holds] + (f": {why}" if why else ""),
+        good=holds,
+        codes=tuple(codes),
         claim=claim_json(model, said.claim),
         kind=said.kind.value,
         cite=said.cite,
