@@ -41,3 +41,4 @@ diagrams: $(STAMP) ## Export the diagrams of every machine, also into the README
 
 bench: $(STAMP) ## Measure the headline figures, each beside its rival
 	@$(BIN)/python -m benchmarks.runtime
+	@$(BIN)/python -m benchmarks.checker
