@@ -42,3 +42,4 @@ diagrams: $(STAMP) ## Export the diagrams of every machine, also into the README
 bench: $(STAMP) ## Measure the headline figures, each beside its rival
 	@$(BIN)/python -m benchmarks.runtime
 	@$(BIN)/python -m benchmarks.simulation
+	@$(BIN)/python -m benchmarks.checker
