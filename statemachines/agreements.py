@@ -30,6 +30,7 @@ from statemachines.states import (
     Migration,
     NetFailover,
     PauseCapability,
+    Primary,
     Resume,
     ReturnPath,
     RunState,
@@ -40,6 +41,7 @@ from statemachines.states import (
 )
 from statemachines.tables.conditions import IDLE_STATUSES, MIGRATING
 from statemachines.witnesses import (
+    Carrier,
     Closing,
     Course,
     Meant,
@@ -47,13 +49,14 @@ from statemachines.witnesses import (
     SetPause,
     SetReturnPath,
     SinceState,
+    Spoilt,
     Told,
+    Touched,
     Unheard,
 )
 
 _ALIVE = In(Life.ALIVE)
 _TWO_PHASE = Policy("handover", "two-phase")
-_GREETS = All(_TWO_PHASE, Policy("greeting", "asked"))
 _WITHDRAWS = Policy("cancel_in_wait", "withdraw")
 _ROLLED_BACK = In(Migration.CANCELLED, Migration.FAILED)
 _STOPPED_FOR_IT = In(RunState.FINISH_MIGRATE, RunState.POSTMIGRATE)
@@ -125,7 +128,16 @@ _OF_THE_MIGRATION = (
         "DESIGN: HELLO and ACCEPT before anything is unplugged",
         covers=(7,),
         needs_reply_path=True,
-        where=_GREETS,
+        where=_TWO_PHASE,
+    ),
+    Property(
+        "leaves-the-wait",
+        Kind.ALWAYS,
+        "Wait-unplug is left with the last eject.",
+        never(at_source(_ALIVE, In(Migration.WAIT_UNPLUG), Not(Some(In(Primary.UNPLUG_PENDING))))),
+        "DESIGN: leaving wait-unplug at once, on the event",
+        covers=(5, 12),
+        where=Policy("leave_wait_unplug", "event"),
     ),
     Property(
         "switchover-stands-still",
@@ -159,6 +171,16 @@ _OF_THE_MIGRATION = (
         covers=(2, 10),
     ),
     Property(
+        "not-reset-on-its-way",
+        Kind.ALWAYS,
+        "Once the devices' state is sent the source is not reset: the reset would be lost.",
+        never(
+            at_source(_ALIVE, In(Handover.DELIVERED, Handover.COMMITTED), In(SinceState.ALTERED))
+        ),
+        "softmmu/runstate.c main_loop_should_exit",
+        covers=(14,),
+    ),
+    Property(
         "sent-away-stands-down",
         Kind.ALWAYS,
         "A source that has completed is in postmigrate.",
@@ -181,9 +203,9 @@ _OF_THE_MIGRATION = (
         Every(
             (
                 never(at_source(_ALIVE, In(SetReturnPath.ON), In(ReturnPath.OFF))),
-                never(at_source(_ALIVE, In(SetReturnPath.OFF), In(ReturnPath.ON))),
+                never(at_source(_ALIVE, Not(In(SetReturnPath.ON)), In(ReturnPath.ON))),
                 never(at_source(_ALIVE, In(SetPause.ON), In(PauseCapability.OFF))),
-                never(at_source(_ALIVE, In(SetPause.OFF), In(PauseCapability.ON))),
+                never(at_source(_ALIVE, Not(In(SetPause.ON)), In(PauseCapability.ON))),
                 *(
                     never(
                         at_source(_ALIVE, MIGRATING, In(ReturnPath(value))),
@@ -271,10 +293,26 @@ _OF_THE_GUEST = (
                         Not(In(RunState.RUNNING, RunState.PAUSED)),
                     )
                 ),
+                never(at_target(_ALIVE, In(Meant.HOLD), In(RunState.PRELAUNCH))),
+                never(at_target(_ALIVE, In(Incoming.SETUP), Not(In(Link.LISTENING)))),
+                never(at_target(_ALIVE, In(Incoming.NONE), Not(In(Link.CLOSED)))),
             )
         ),
         "softmmu/runstate.c; migration.c process_incoming_migration_bh",
         covers=(38,),
+    ),
+    Property(
+        "spoilt-ends-it",
+        Kind.ALWAYS,
+        "What is damaged, refused or aborted ends the target, and at the source the migration.",
+        Every(
+            (
+                never(at_target(_ALIVE, In(Spoilt.YES))),
+                never(at_source(_ALIVE, In(Spoilt.YES), MIGRATING)),
+            )
+        ),
+        "migration.c process_incoming_migration_co; two-phase hand-over",
+        covers=(39, 43),
     ),
     Property(
         "failed-target-exits",
@@ -304,6 +342,8 @@ _OF_THE_GUEST = (
                 _nowhere(Not(In(NetFailover.ABSENT)), In(Feature.NOT_ACKED)),
                 _nowhere(Not(In(NetFailover.ABSENT)), Not(In(Standby.DRIVER_OK, Standby.FAILED))),
                 _nowhere(In(NetFailover.ABSENT), In(Feature.ACKED), In(Standby.DRIVER_OK)),
+                _nowhere(In(Touched.NO), Not(In(Standby.RESET))),
+                at_source(never_some(In(Touched.YES), In(Standby.RESET))),
             )
         ),
         "virtio 1.2 §3.1.1; drivers/net/virtio_net.c virtnet_probe",
@@ -317,6 +357,8 @@ _OF_THE_GUEST = (
             (
                 _nowhere(In(Lower.IN), Not(_ENSLAVED)),
                 _nowhere(_ENSLAVED, Not(Mine(In(Lower.IN)))),
+                _nowhere(In(Lower.IN), In(NetFailover.PRIMARY), In(Carrier.DOWN)),
+                _nowhere(In(Lower.IN), In(NetFailover.PRIMARY_DOWN), In(Carrier.UP)),
                 _nowhere(In(Lower.IN), In(Slot.EMPTY, Slot.INSERTED, Slot.POWERED_OFF)),
             )
         ),

@@ -30,8 +30,8 @@ from statemachines.states import (
     Standby,
     Takeover,
 )
-from statemachines.tables.conditions import IDLE_STATUSES
-from statemachines.witnesses import Told
+from statemachines.tables.conditions import IDLE_STATUSES, MIGRATING
+from statemachines.witnesses import SetPause, SetReturnPath, Told
 
 _ALIVE = In(Life.ALIVE)
 _RUNS = All(_ALIVE, In(RunState.RUNNING))
@@ -122,6 +122,20 @@ SOMETIMES: tuple[Property, ...] = (
         _source(Some(All(In(Primary.PLUGGED), In(Announced.NO)))),
         "a device plugged before its standby stays visible",
         covers=(25,),
+    ),
+    *(
+        Property(
+            f"{name}-can-be-{word}",
+            Kind.SOMETIMES,
+            f"An operator {verb} {name}, and it is {state.value}.",
+            _source(In(state), MIGRATING),
+            "migration.c qmp_migrate_set_capabilities",
+        )
+        for name, word, verb, state in (
+            ("return-path", "set", "sets", SetReturnPath.ON),
+            ("return-path", "cleared", "clears", SetReturnPath.OFF),
+            ("pause", "cleared", "clears", SetPause.OFF),
+        )
     ),
     Property(
         "user-deletes",
