@@ -61,6 +61,7 @@ _WITHDRAWS = Policy("cancel_in_wait", "withdraw")
 _ROLLED_BACK = In(Migration.CANCELLED, Migration.FAILED)
 _STOPPED_FOR_IT = In(RunState.FINISH_MIGRATE, RunState.POSTMIGRATE)
 _RUNNING = In(RunState.RUNNING)
+_INMIGRATE = In(RunState.INMIGRATE)
 _HOLDS_IT = In(Takeover.STATE_LOADED, Takeover.LOADED, Takeover.IN_DOUBT)
 _ENSLAVED = In(NetFailover.PRIMARY, NetFailover.PRIMARY_DOWN)
 _TAKING_IN = In(Takeover.RECEIVING, *(t for t in Takeover if t.name.endswith("LOADED")))
@@ -165,10 +166,27 @@ _OF_THE_MIGRATION = (
     Property(
         "hand-over-rests",
         Kind.ALWAYS,
-        "Where no migration is under way, nothing is being handed over.",
-        never(at_source(_ALIVE, In(*IDLE_STATUSES, Migration.CANCELLING), Not(In(Handover.IDLE)))),
+        "Where no migration is under way, nothing is being handed over, and nobody connects.",
+        Every(
+            (
+                never(
+                    at_source(
+                        _ALIVE, In(*IDLE_STATUSES, Migration.CANCELLING), Not(In(Handover.IDLE))
+                    )
+                ),
+                never(at_source(_ALIVE, In(*IDLE_STATUSES), In(Link.CONNECTING))),
+            )
+        ),
         "two-phase hand-over",
         covers=(2, 10),
+    ),
+    Property(
+        "answers-where-it-can",
+        Kind.ALWAYS,
+        "Where the target can answer, no link is one-way.",
+        on_both(Not(In(Link.ONE_WAY))),
+        "DESIGN: two-phase where there is a reply path",
+        needs_reply_path=True,
     ),
     Property(
         "not-reset-on-its-way",
@@ -283,7 +301,7 @@ _OF_THE_GUEST = (
                     at_target(
                         _ALIVE,
                         In(Incoming.SETUP, Incoming.ACTIVE),
-                        Not(In(RunState.INMIGRATE)),
+                        Not(_INMIGRATE),
                     )
                 ),
                 never(
@@ -293,7 +311,7 @@ _OF_THE_GUEST = (
                         Not(In(RunState.RUNNING, RunState.PAUSED)),
                     )
                 ),
-                never(at_target(_ALIVE, In(Meant.HOLD), In(RunState.PRELAUNCH))),
+                never(at_target(_ALIVE, In(Meant.HOLD), In(Incoming.NONE), Not(_INMIGRATE))),
                 never(at_target(_ALIVE, In(Incoming.SETUP), Not(In(Link.LISTENING)))),
                 never(at_target(_ALIVE, In(Incoming.NONE), Not(In(Link.CLOSED)))),
             )
@@ -343,7 +361,10 @@ _OF_THE_GUEST = (
                 _nowhere(Not(In(NetFailover.ABSENT)), Not(In(Standby.DRIVER_OK, Standby.FAILED))),
                 _nowhere(In(NetFailover.ABSENT), In(Feature.ACKED), In(Standby.DRIVER_OK)),
                 _nowhere(In(Touched.NO), Not(In(Standby.RESET))),
-                at_source(never_some(In(Touched.YES), In(Standby.RESET))),
+                at_source(never_some(Not(In(Touched.NO)), In(Standby.RESET))),
+                at_source(
+                    never_some(In(Standby.FEATURES_OK, Standby.DRIVER_OK), Not(In(Touched.AGREED)))
+                ),
             )
         ),
         "virtio 1.2 §3.1.1; drivers/net/virtio_net.c virtnet_probe",
@@ -357,7 +378,7 @@ _OF_THE_GUEST = (
             (
                 _nowhere(In(Lower.IN), Not(_ENSLAVED)),
                 _nowhere(_ENSLAVED, Not(Mine(In(Lower.IN)))),
-                _nowhere(In(Lower.IN), In(NetFailover.PRIMARY), In(Carrier.DOWN)),
+                _nowhere(In(Lower.IN), In(NetFailover.PRIMARY), Not(In(Carrier.UP))),
                 _nowhere(In(Lower.IN), In(NetFailover.PRIMARY_DOWN), In(Carrier.UP)),
                 _nowhere(In(Lower.IN), In(Slot.EMPTY, Slot.INSERTED, Slot.POWERED_OFF)),
             )

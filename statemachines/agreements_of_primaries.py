@@ -142,6 +142,7 @@ AGREEMENTS_OF_PRIMARIES: tuple[Property, ...] = (
             (
                 _nowhere(In(Slot.BLINKING), In(Indicator.STEADY)),
                 _nowhere(Not(In(Slot.BLINKING)), In(Indicator.BLINKS)),
+                _nowhere(In(Slot.REQUESTED), In(Indicator.GIVEN_UP)),
             )
         ),
         "hw/pci/pcie.c pcie_cap_slot_write_config",

@@ -31,7 +31,7 @@ from statemachines.states import (
     Takeover,
 )
 from statemachines.tables.conditions import IDLE_STATUSES, MIGRATING
-from statemachines.witnesses import SetPause, SetReturnPath, Told
+from statemachines.witnesses import Carrier, Indicator, SetPause, SetReturnPath, Told
 
 _ALIVE = In(Life.ALIVE)
 _RUNS = All(_ALIVE, In(RunState.RUNNING))
@@ -136,6 +136,23 @@ SOMETIMES: tuple[Property, ...] = (
             ("return-path", "cleared", "clears", SetReturnPath.OFF),
             ("pause", "cleared", "clears", SetPause.OFF),
         )
+    ),
+    Property(
+        "carrier-lost",
+        Kind.SOMETIMES,
+        "An enslaved primary loses its carrier.",
+        _source(_RUNS, Some(In(Carrier.LOST))),
+        "drivers/net/net_failover.c net_failover_xmit_ready",
+        covers=(49,),
+    ),
+    Property(
+        "removal-given-up",
+        Kind.SOMETIMES,
+        "A guest gives up a removal, and nobody tells.",
+        _source(_RUNS, Some(In(Indicator.GIVEN_UP))),
+        "Linux pciehp_ctrl.c: a second press cancels",
+        covers=(51,),
+        where=Policy("hotplug", "native"),
     ),
     Property(
         "user-deletes",

@@ -152,13 +152,17 @@ class Touched(State):
     NO = "no"
     #: One has, here or where it came from.
     YES = "yes"
+    #: One has, and said here that features are agreed.
+    AGREED = "agreed"
 
 
 class Carrier(State):
     """Whether one enslaved primary has carrier."""
 
-    #: It has none, or is not enslaved.
+    #: It has none yet, or is not enslaved.
     DOWN = "down"
+    #: It lost it.
+    LOST = "lost"
     #: It has.
     UP = "up"
 
@@ -170,6 +174,8 @@ class Indicator(State):
     STEADY = "steady"
     #: It does.
     BLINKS = "blinks"
+    #: It did, and the guest gave the removal up.
+    GIVEN_UP = "given up"
 
 
 _AHEAD = (Course.BEGUN, Course.ASKED, Course.SET_UP)
@@ -324,8 +330,9 @@ TOUCHED = Observer(
     (
         Watch((Touched.NO,), E.GUEST_ACKNOWLEDGE, Touched.YES),
         Watch((Touched.NO,), E.RECV_STATE, Touched.YES),
-        Watch((Touched.YES,), E.DRIVER_RESET, Touched.NO),
-        Watch((Touched.YES,), E.SYSTEM_RESET, Touched.NO),
+        Watch((Touched.YES,), E.GUEST_FEATURES_OK, Touched.AGREED),
+        Watch((Touched.YES, Touched.AGREED), E.DRIVER_RESET, Touched.NO),
+        Watch((Touched.YES, Touched.AGREED), E.SYSTEM_RESET, Touched.NO),
     ),
 )
 CARRIER = Observer(
@@ -333,11 +340,11 @@ CARRIER = Observer(
     Carrier,
     Per.PRIMARY,
     (
-        Watch((Carrier.DOWN,), E.GUEST_LINK_UP, Carrier.UP),
+        Watch((Carrier.DOWN, Carrier.LOST), E.GUEST_LINK_UP, Carrier.UP),
+        Watch((Carrier.UP,), E.GUEST_LINK_DOWN, Carrier.LOST),
         *(
-            Watch((Carrier.UP,), event, Carrier.DOWN)
+            Watch((Carrier.UP, Carrier.LOST), event, Carrier.DOWN)
             for event in (
-                E.GUEST_LINK_DOWN,
                 E.GUEST_RELEASES,
                 E.GUEST_EJECTS,
                 E.GUEST_POWERS_OFF,
@@ -352,10 +359,15 @@ INDICATOR = Observer(
     Indicator,
     Per.PRIMARY,
     (
-        Watch((Indicator.STEADY,), E.GUEST_BLINKS, Indicator.BLINKS),
+        Watch((Indicator.STEADY, Indicator.GIVEN_UP), E.GUEST_BLINKS, Indicator.BLINKS),
+        Watch((Indicator.BLINKS,), E.GUEST_STOPS_BLINKING, Indicator.GIVEN_UP),
         *(
-            Watch((Indicator.BLINKS,), event, Indicator.STEADY)
-            for event in (E.GUEST_STOPS_BLINKING, E.GUEST_POWERS_OFF, E.SYSTEM_RESET)
+            Watch((Indicator.BLINKS, Indicator.GIVEN_UP), event, Indicator.STEADY)
+            for event in (E.GUEST_POWERS_OFF, E.GUEST_EJECTS, E.SYSTEM_RESET)
+        ),
+        *(
+            Watch((Indicator.GIVEN_UP,), event, Indicator.STEADY)
+            for event in (E.UNPLUG_PRIMARIES, E.DEVICE_DEL)
         ),
     ),
 )

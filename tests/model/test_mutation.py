@@ -1,4 +1,4 @@
-"""A sample of the mutation campaign (`mutation.py`): what a named property should kill, it kills."""
+"""A sample of the mutation campaign (`mutation.py`): named properties kill what they should."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Plant:
     #: The policy that is set to QEMU's value.
     policy: str
     #: Who finds it.
-    property: str
+    finder: str
     #: Where.
     topology: Topology
 
@@ -39,7 +39,7 @@ class Plant:
     def line(self) -> str:
         """The page's row."""
         planted = f"`{self.policy}={QEMU_7_2[self.policy]}`"
-        return f"| {self.defect} | {planted} | `{self.property}` | {self.topology.name} |"
+        return f"| {self.defect} | {planted} | `{self.finder}` | {self.topology.name} |"
 
 
 PLANTS = (
@@ -136,7 +136,7 @@ _HELD: dict[str, frozenset[str]] = {}
 def holds_of_native(topology: Topology) -> frozenset[str]:
     """Return the planted properties that hold of `native` as it is, found once per system."""
     if topology.name not in _HELD:
-        asked = tuple(property_named(plant.property) for plant in PLANTS)
+        asked = tuple(property_named(plant.finder) for plant in PLANTS)
         verdicts = judge(topology, NATIVE, asked).verdicts
         _HELD[topology.name] = frozenset(v.property.name for v in verdicts if v.holds)
     return _HELD[topology.name]
@@ -144,8 +144,8 @@ def holds_of_native(topology: Topology) -> frozenset[str]:
 
 @pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.policy)
 def test_the_property_finds_it(plant: Plant) -> None:
-    assert plant.property in holds_of_native(plant.topology)
-    asked = (property_named(plant.property),)
+    assert plant.finder in holds_of_native(plant.topology)
+    asked = (property_named(plant.finder),)
     planted = {**NATIVE, plant.policy: QEMU_7_2[plant.policy]}
     judged = judge(plant.topology, planted, asked)
     (verdict,) = judged.verdicts
