@@ -30,6 +30,7 @@ from statemachines.states import (
     Migration,
     NetFailover,
     PauseCapability,
+    Primary,
     Resume,
     ReturnPath,
     RunState,
@@ -40,6 +41,7 @@ from statemachines.states import (
 )
 from statemachines.tables.conditions import IDLE_STATUSES, MIGRATING
 from statemachines.witnesses import (
+    Carrier,
     Closing,
     Course,
     Meant,
@@ -47,17 +49,19 @@ from statemachines.witnesses import (
     SetPause,
     SetReturnPath,
     SinceState,
+    Spoilt,
     Told,
+    Touched,
     Unheard,
 )
 
 _ALIVE = In(Life.ALIVE)
 _TWO_PHASE = Policy("handover", "two-phase")
-_GREETS = All(_TWO_PHASE, Policy("greeting", "asked"))
 _WITHDRAWS = Policy("cancel_in_wait", "withdraw")
 _ROLLED_BACK = In(Migration.CANCELLED, Migration.FAILED)
 _STOPPED_FOR_IT = In(RunState.FINISH_MIGRATE, RunState.POSTMIGRATE)
 _RUNNING = In(RunState.RUNNING)
+_INMIGRATE = In(RunState.INMIGRATE)
 _HOLDS_IT = In(Takeover.STATE_LOADED, Takeover.LOADED, Takeover.IN_DOUBT)
 _ENSLAVED = In(NetFailover.PRIMARY, NetFailover.PRIMARY_DOWN)
 _TAKING_IN = In(Takeover.RECEIVING, *(t for t in Takeover if t.name.endswith("LOADED")))
@@ -125,7 +129,16 @@ _OF_THE_MIGRATION = (
         "DESIGN: HELLO and ACCEPT before anything is unplugged",
         covers=(7,),
         needs_reply_path=True,
-        where=_GREETS,
+        where=_TWO_PHASE,
+    ),
+    Property(
+        "leaves-the-wait",
+        Kind.ALWAYS,
+        "Wait-unplug is left with the last eject.",
+        never(at_source(_ALIVE, In(Migration.WAIT_UNPLUG), Not(Some(In(Primary.UNPLUG_PENDING))))),
+        "DESIGN: leaving wait-unplug at once, on the event",
+        covers=(5, 12),
+        where=Policy("leave_wait_unplug", "event"),
     ),
     Property(
         "switchover-stands-still",
@@ -153,10 +166,37 @@ _OF_THE_MIGRATION = (
     Property(
         "hand-over-rests",
         Kind.ALWAYS,
-        "Where no migration is under way, nothing is being handed over.",
-        never(at_source(_ALIVE, In(*IDLE_STATUSES, Migration.CANCELLING), Not(In(Handover.IDLE)))),
+        "Where no migration is under way, nothing is being handed over, and nobody connects.",
+        Every(
+            (
+                never(
+                    at_source(
+                        _ALIVE, In(*IDLE_STATUSES, Migration.CANCELLING), Not(In(Handover.IDLE))
+                    )
+                ),
+                never(at_source(_ALIVE, In(*IDLE_STATUSES), In(Link.CONNECTING))),
+            )
+        ),
         "two-phase hand-over",
         covers=(2, 10),
+    ),
+    Property(
+        "answers-where-it-can",
+        Kind.ALWAYS,
+        "Where the target can answer, no link is one-way.",
+        on_both(Not(In(Link.ONE_WAY))),
+        "DESIGN: two-phase where there is a reply path",
+        needs_reply_path=True,
+    ),
+    Property(
+        "not-reset-on-its-way",
+        Kind.ALWAYS,
+        "Once the devices' state is sent the source is not reset: the reset would be lost.",
+        never(
+            at_source(_ALIVE, In(Handover.DELIVERED, Handover.COMMITTED), In(SinceState.ALTERED))
+        ),
+        "softmmu/runstate.c main_loop_should_exit",
+        covers=(14,),
     ),
     Property(
         "sent-away-stands-down",
@@ -181,9 +221,9 @@ _OF_THE_MIGRATION = (
         Every(
             (
                 never(at_source(_ALIVE, In(SetReturnPath.ON), In(ReturnPath.OFF))),
-                never(at_source(_ALIVE, In(SetReturnPath.OFF), In(ReturnPath.ON))),
+                never(at_source(_ALIVE, Not(In(SetReturnPath.ON)), In(ReturnPath.ON))),
                 never(at_source(_ALIVE, In(SetPause.ON), In(PauseCapability.OFF))),
-                never(at_source(_ALIVE, In(SetPause.OFF), In(PauseCapability.ON))),
+                never(at_source(_ALIVE, Not(In(SetPause.ON)), In(PauseCapability.ON))),
                 *(
                     never(
                         at_source(_ALIVE, MIGRATING, In(ReturnPath(value))),
@@ -263,7 +303,7 @@ _OF_THE_GUEST = (
                     at_target(
                         _ALIVE,
                         In(Incoming.SETUP, Incoming.ACTIVE),
-                        Not(In(RunState.INMIGRATE)),
+                        Not(_INMIGRATE),
                     )
                 ),
                 never(
@@ -273,10 +313,26 @@ _OF_THE_GUEST = (
                         Not(In(RunState.RUNNING, RunState.PAUSED)),
                     )
                 ),
+                never(at_target(_ALIVE, In(Meant.HOLD), In(Incoming.NONE), Not(_INMIGRATE))),
+                never(at_target(_ALIVE, In(Incoming.SETUP), Not(In(Link.LISTENING)))),
+                never(at_target(_ALIVE, In(Incoming.NONE), Not(In(Link.CLOSED)))),
             )
         ),
         "softmmu/runstate.c; migration.c process_incoming_migration_bh",
         covers=(38,),
+    ),
+    Property(
+        "spoilt-ends-it",
+        Kind.ALWAYS,
+        "What is damaged, refused or aborted ends the target, and at the source the migration.",
+        Every(
+            (
+                never(at_target(_ALIVE, In(Spoilt.YES))),
+                never(at_source(_ALIVE, In(Spoilt.YES), MIGRATING)),
+            )
+        ),
+        "migration.c process_incoming_migration_co; two-phase hand-over",
+        covers=(39, 43),
     ),
     Property(
         "failed-target-exits",
@@ -306,6 +362,11 @@ _OF_THE_GUEST = (
                 _nowhere(Not(In(NetFailover.ABSENT)), In(Feature.NOT_ACKED)),
                 _nowhere(Not(In(NetFailover.ABSENT)), Not(In(Standby.DRIVER_OK, Standby.FAILED))),
                 _nowhere(In(NetFailover.ABSENT), In(Feature.ACKED), In(Standby.DRIVER_OK)),
+                _nowhere(In(Touched.NO), Not(In(Standby.RESET))),
+                at_source(never_some(Not(In(Touched.NO)), In(Standby.RESET))),
+                at_source(
+                    never_some(In(Standby.FEATURES_OK, Standby.DRIVER_OK), Not(In(Touched.AGREED)))
+                ),
             )
         ),
         "virtio 1.2 §3.1.1; drivers/net/virtio_net.c virtnet_probe",
@@ -319,6 +380,8 @@ _OF_THE_GUEST = (
             (
                 _nowhere(In(Lower.IN), Not(_ENSLAVED)),
                 _nowhere(_ENSLAVED, Not(Mine(In(Lower.IN)))),
+                _nowhere(In(Lower.IN), In(NetFailover.PRIMARY), Not(In(Carrier.UP))),
+                _nowhere(In(Lower.IN), In(NetFailover.PRIMARY_DOWN), In(Carrier.UP)),
                 _nowhere(In(Lower.IN), In(Slot.EMPTY, Slot.INSERTED, Slot.POWERED_OFF)),
             )
         ),

@@ -30,6 +30,7 @@ from statemachines.states import (
 from statemachines.tables.conditions import MIGRATING
 from statemachines.witnesses import (
     Device,
+    Indicator,
     PlugReport,
 )
 
@@ -123,6 +124,29 @@ AGREEMENTS_OF_PRIMARIES: tuple[Property, ...] = (
         "hw/acpi/pcihp.c, hw/pci/pcie.c: pending_deleted_event",
         covers=(5, 10, 30),
         where=_WITHDRAWS,
+    ),
+    Property(
+        "request-reaches-the-slot",
+        Kind.ALWAYS,
+        "A primary that was asked to leave has its slot's request set.",
+        _nowhere(In(Primary.UNPLUG_PENDING), Not(In(Slot.REQUESTED))),
+        "hw/acpi/pcihp.c acpi_pcihp_device_unplug_request_cb",
+        covers=(1, 32),
+        where=All(_WITHDRAWS, Policy("hotplug", "acpi")),
+    ),
+    Property(
+        "indicator-is-seen",
+        Kind.ALWAYS,
+        "A slot is blinking exactly while its power indicator blinks.",
+        Every(
+            (
+                _nowhere(In(Slot.BLINKING), In(Indicator.STEADY)),
+                _nowhere(Not(In(Slot.BLINKING)), In(Indicator.BLINKS)),
+                _nowhere(In(Slot.REQUESTED), In(Indicator.GIVEN_UP)),
+            )
+        ),
+        "hw/pci/pcie.c pcie_cap_slot_write_config",
+        covers=(30, 51),
     ),
     Property(
         "asked-is-partial",

@@ -30,8 +30,8 @@ from statemachines.states import (
     Standby,
     Takeover,
 )
-from statemachines.tables.conditions import IDLE_STATUSES
-from statemachines.witnesses import Told
+from statemachines.tables.conditions import IDLE_STATUSES, MIGRATING
+from statemachines.witnesses import Carrier, Indicator, SetPause, SetReturnPath, Told
 
 _ALIVE = In(Life.ALIVE)
 _RUNS = All(_ALIVE, In(RunState.RUNNING))
@@ -122,6 +122,37 @@ SOMETIMES: tuple[Property, ...] = (
         _source(Some(All(In(Primary.PLUGGED), In(Announced.NO)))),
         "a device plugged before its standby stays visible",
         covers=(25,),
+    ),
+    *(
+        Property(
+            f"{name}-can-be-{word}",
+            Kind.SOMETIMES,
+            f"An operator {verb} {name}, and it is {state.value}.",
+            _source(In(state), MIGRATING),
+            "migration.c qmp_migrate_set_capabilities",
+        )
+        for name, word, verb, state in (
+            ("return-path", "set", "sets", SetReturnPath.ON),
+            ("return-path", "cleared", "clears", SetReturnPath.OFF),
+            ("pause", "cleared", "clears", SetPause.OFF),
+        )
+    ),
+    Property(
+        "carrier-lost",
+        Kind.SOMETIMES,
+        "An enslaved primary loses its carrier.",
+        _source(_RUNS, Some(In(Carrier.LOST))),
+        "drivers/net/net_failover.c net_failover_xmit_ready",
+        covers=(49,),
+    ),
+    Property(
+        "removal-given-up",
+        Kind.SOMETIMES,
+        "A guest gives up a removal, and nobody tells.",
+        _source(_RUNS, Some(In(Indicator.GIVEN_UP))),
+        "Linux pciehp_ctrl.c: a second press cancels",
+        covers=(51,),
+        where=Policy("hotplug", "native"),
     ),
     Property(
         "user-deletes",

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from statemachines.effects import Command, Message
 from statemachines.events import E
-from statemachines.guards import In, Latched, Per
-from statemachines.states import Handover, Link, Resume, RunState, State
+from statemachines.guards import In, Latched, Not, Per
+from statemachines.states import Handover, Link, Resume, RunState, State, Takeover
 from statemachines.watch import Observer, Watch
 
 
@@ -64,6 +64,8 @@ class Device(State):
 class SetReturnPath(State):
     """What return-path was last set to."""
 
+    #: Nothing was said: it is off.
+    UNSAID = "unsaid"
     #: Off.
     OFF = "off"
     #: On.
@@ -73,6 +75,8 @@ class SetReturnPath(State):
 class SetPause(State):
     """What pause-before-switchover was last set to."""
 
+    #: Nothing was said: it is off.
+    UNSAID = "unsaid"
     #: Off.
     OFF = "off"
     #: On.
@@ -130,6 +134,48 @@ class PlugReport(State):
     TOLD = "told"
     #: No.
     SILENT = "silent"
+
+
+class Spoilt(State):
+    """Whether what came in cannot be used, or is not to be: its receiver was told so."""
+
+    #: It was not.
+    NO = "no"
+    #: It was.
+    YES = "yes"
+
+
+class Touched(State):
+    """Whether a driver has touched one standby since it was last reset."""
+
+    #: None has.
+    NO = "no"
+    #: One has, here or where it came from.
+    YES = "yes"
+    #: One has, and said here that features are agreed.
+    AGREED = "agreed"
+
+
+class Carrier(State):
+    """Whether one enslaved primary has carrier."""
+
+    #: It has none yet, or is not enslaved.
+    DOWN = "down"
+    #: It lost it.
+    LOST = "lost"
+    #: It has.
+    UP = "up"
+
+
+class Indicator(State):
+    """Whether the power indicator of one primary's slot blinks."""
+
+    #: It does not.
+    STEADY = "steady"
+    #: It does.
+    BLINKS = "blinks"
+    #: It did, and the guest gave the removal up.
+    GIVEN_UP = "given up"
 
 
 _AHEAD = (Course.BEGUN, Course.ASKED, Course.SET_UP)
@@ -194,8 +240,8 @@ SET_RETURN_PATH = Observer(
     SetReturnPath,
     Per.VM,
     (
-        Watch((SetReturnPath.OFF,), E.RETURN_PATH_ON, SetReturnPath.ON),
-        Watch((SetReturnPath.ON,), E.RETURN_PATH_OFF, SetReturnPath.OFF),
+        Watch(tuple(SetReturnPath), E.RETURN_PATH_ON, SetReturnPath.ON),
+        Watch(tuple(SetReturnPath), E.RETURN_PATH_OFF, SetReturnPath.OFF),
     ),
 )
 SET_PAUSE = Observer(
@@ -203,8 +249,8 @@ SET_PAUSE = Observer(
     SetPause,
     Per.VM,
     (
-        Watch((SetPause.OFF,), E.PAUSE_ON, SetPause.ON),
-        Watch((SetPause.ON,), E.PAUSE_OFF, SetPause.OFF),
+        Watch(tuple(SetPause), E.PAUSE_ON, SetPause.ON),
+        Watch(tuple(SetPause), E.PAUSE_OFF, SetPause.OFF),
     ),
 )
 SINCE_STATE = Observer(
@@ -258,6 +304,74 @@ PLUG_REPORT = Observer(
     ),
 )
 
+SPOILT = Observer(
+    "spoilt",
+    Spoilt,
+    Per.VM,
+    (
+        *(
+            Watch((Spoilt.NO,), event, Spoilt.YES, when=Not(In(Takeover.IDLE)))
+            for event in (
+                E.HELLO_BAD,
+                E.RECV_BAD_STATE,
+                E.STREAM_BAD,
+                E.LOAD_FAILED,
+                E.RECV_ABORT,
+            )
+        ),
+        Watch((Spoilt.NO,), E.DIGEST_MISMATCH, Spoilt.YES, when=In(Handover.DELIVERED)),
+        Watch((Spoilt.YES,), E.MIGRATE, Spoilt.NO),
+    ),
+)
+TOUCHED = Observer(
+    "touched",
+    Touched,
+    Per.STANDBY,
+    (
+        Watch((Touched.NO,), E.GUEST_ACKNOWLEDGE, Touched.YES),
+        Watch((Touched.NO,), E.RECV_STATE, Touched.YES),
+        Watch((Touched.YES,), E.GUEST_FEATURES_OK, Touched.AGREED),
+        Watch((Touched.YES, Touched.AGREED), E.DRIVER_RESET, Touched.NO),
+        Watch((Touched.YES, Touched.AGREED), E.SYSTEM_RESET, Touched.NO),
+    ),
+)
+CARRIER = Observer(
+    "carrier",
+    Carrier,
+    Per.PRIMARY,
+    (
+        Watch((Carrier.DOWN, Carrier.LOST), E.GUEST_LINK_UP, Carrier.UP),
+        Watch((Carrier.UP,), E.GUEST_LINK_DOWN, Carrier.LOST),
+        *(
+            Watch((Carrier.UP, Carrier.LOST), event, Carrier.DOWN)
+            for event in (
+                E.GUEST_RELEASES,
+                E.GUEST_EJECTS,
+                E.GUEST_POWERS_OFF,
+                E.DRIVER_RESET,
+                E.SYSTEM_RESET,
+            )
+        ),
+    ),
+)
+INDICATOR = Observer(
+    "indicator",
+    Indicator,
+    Per.PRIMARY,
+    (
+        Watch((Indicator.STEADY, Indicator.GIVEN_UP), E.GUEST_BLINKS, Indicator.BLINKS),
+        Watch((Indicator.BLINKS,), E.GUEST_STOPS_BLINKING, Indicator.GIVEN_UP),
+        *(
+            Watch((Indicator.BLINKS, Indicator.GIVEN_UP), event, Indicator.STEADY)
+            for event in (E.GUEST_POWERS_OFF, E.GUEST_EJECTS, E.SYSTEM_RESET)
+        ),
+        *(
+            Watch((Indicator.GIVEN_UP,), event, Indicator.STEADY)
+            for event in (E.UNPLUG_PRIMARIES, E.DEVICE_DEL)
+        ),
+    ),
+)
+
 #: Every witness of one VM.
 WITNESSES: tuple[Observer, ...] = (
     COURSE,
@@ -271,4 +385,8 @@ WITNESSES: tuple[Observer, ...] = (
     CLOSING,
     UNHEARD,
     PLUG_REPORT,
+    SPOILT,
+    TOUCHED,
+    CARRIER,
+    INDICATOR,
 )
