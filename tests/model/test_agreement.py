@@ -27,7 +27,7 @@ from statemachines.events import E, Origin
 from statemachines.guards import ALWAYS, Latched, Not
 from statemachines.policies import VALUATIONS
 from statemachines.spec import MachineSpec, Row
-from statemachines.states import Feature
+from statemachines.states import Feature, Link
 from statemachines.system import VM_MACHINES
 from statemachines.topology import TOPOLOGIES, Topology, topology_named
 from tests.model.twin import Twin
@@ -218,7 +218,7 @@ def mutated(name: str, event: E, change: Callable[[Row], Row]) -> tuple[MachineS
 @pytest.mark.parametrize(
     ("name", "event", "change"),
     [
-        ("slot", E.PRIMARY_PLUGGED, lambda row: replace(row, next=None)),
+        ("link", E.LINK_BROKEN, lambda row: replace(row, next=Link.CLOSED)),
         ("link", E.MIGRATED, lambda row: replace(row, then=())),
         ("migration", E.SETUP_DONE, lambda row: replace(row, then=row.then[::-1])),
         ("handover", E.FINAL_SENT, lambda row: replace(row, then=row.then[::-1])),
