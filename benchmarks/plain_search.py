@@ -23,7 +23,11 @@ from statemachines.actions import (
     reads,
     start,
 )
-from statemachines.compile import (
+from statemachines.compile import Model
+from statemachines.effects import Command, Do, Message, Raise, Send
+from statemachines.environment import Disturbance, Need, Side
+from statemachines.events import E
+from statemachines.ground import (
     Asks,
     Both,
     Either,
@@ -31,14 +35,10 @@ from statemachines.compile import (
     GroundEffect,
     Happens,
     Heard,
-    Model,
     Negation,
     Says,
     Test,
 )
-from statemachines.effects import Command, Do, Message, Raise, Send
-from statemachines.environment import Disturbance, Need, Side
-from statemachines.events import E
 from statemachines.guards import VM_SCOPE, In, Per
 from statemachines.observers import Life
 from statemachines.runtime import Happening, Runtime, StateError, Step

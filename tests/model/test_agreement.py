@@ -21,9 +21,10 @@ from statemachines.actions import MESSAGE_OF
 from statemachines.checker.explore import Explorer
 from statemachines.checker.local import LocalSpace
 from statemachines.checker.steps import State, Stepper
-from statemachines.compile import Happens, Model, Says, fields_read
+from statemachines.compile import Model
 from statemachines.environment import Budget
 from statemachines.events import E, Origin
+from statemachines.ground import Happens, Says, fields_read
 from statemachines.guards import ALWAYS, Latched, Not
 from statemachines.policies import VALUATIONS
 from statemachines.spec import MachineSpec, Row
@@ -75,10 +76,10 @@ def distinct(
     space: LocalSpace, states: npt.NDArray[np.uint64], fields: frozenset[int]
 ) -> Iterator[State]:
     """Return one state for each combination that the states have in some fields."""
-    mask = np.array(space.mask_of(fields), np.uint64)
+    mask = np.array(space.layout.mask_of(fields), np.uint64)
     _, first = np.unique(states & mask, axis=0, return_index=True)
     for place in first:
-        yield space.unpack([int(word) for word in states[place]])
+        yield space.layout.unpack([int(word) for word in states[place]])
 
 
 def fields_of(stepper: Stepper, happens: Happens) -> frozenset[int]:
@@ -160,7 +161,7 @@ def compare_whole_states(explorer: Explorer, twin: Twin, count: int) -> int:
     events = list(explorer.model.events)
     carried = {happens: contents(explorer, twin, happens) for happens in events}
     for space, words in chosen:
-        state = space.unpack(words)
+        state = space.layout.unpack(words)
         happens = drawn.choice(events)
         twin.compare(happens, state, drawn.choice(carried[happens]))
         drawn.shuffle(events)

@@ -1,7 +1,7 @@
 """One VM twice: a `Runtime` and the ground rules, put into the same state and made to step.
 
 Rules kept here: the runtime is moved by `fire` alone, but for being put into a state, instance by
-instance, through `transitions` itself. What is compared is what a driver could notice: whether the
+instance. What is compared is what a driver could notice: whether the
 event is taken, which machine does not take it and whether it refuses it, every machine's next
 state, the effects in order with what they carry, and what is raised, step by step.
 """
@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 
-from statemachines.checker.local import carried_fields
 from statemachines.checker.steps import State, Step, Stepper
-from statemachines.compile import Asks, GroundEffect, Happens, Kind, Says
+from statemachines.checker.workings import carried_fields
 from statemachines.effects import Do, Message, Raise, Send
+from statemachines.ground import Asks, GroundEffect, Happens, Kind, Says
 from statemachines.guards import Per, Scope
 from statemachines.runtime import Happening, RefusedError, Runtime, StateError
 from statemachines.runtime import Step as RuntimeStep
@@ -31,7 +31,7 @@ class PlacedRuntime(Runtime):
 
     def place(self, lifecycle: type[Lifecycle], index: int, state: Lifecycle) -> None:
         """Put one instance into a state."""
-        self._machines[lifecycle].set_state(state, self._instances[lifecycle][index])
+        self._instances[lifecycle][index].state = state
 
 
 class Twin:
