@@ -139,7 +139,7 @@ def by_definition(profile: str, system: str, asked: Property) -> Stuck | None:
     return explored(profile, system).theirs(asked)
 
 
-@pytest.mark.parametrize("asked", ids=lambda asked: asked.name)
+@pytest.mark.parametrize("asked", RESOLVES, ids=lambda asked: asked.name)
 @pytest.mark.parametrize("system", SYSTEMS)
 @pytest.mark.parametrize("profile", PROFILES)
 def test_the_verdict_is_that_of_the_definitions(profile: str, system: str, asked: Property) -> None:
