@@ -222,7 +222,7 @@ EXPLAINED: dict[str, str] = {
     "pending 1: ": "the same",
     "request 6: ": "a rebooted guest's own eject counts as a late one: it gets its primary back",
     "stored 4: ": "the options of a primary that is there are read by nobody in `native`",
-    "slot 4: ": "a slot that is in use has a plugged primary",
+    "slot 4: ": "a request that a reset made the slot forget is made again: it leaves either way",
 }
 
 
