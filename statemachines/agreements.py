@@ -19,7 +19,7 @@ from statemachines.claims import (
     on_both,
 )
 from statemachines.guards import All, AnyOf, Guard, In, Mine, Not, Policy, Some
-from statemachines.observers import Asked, Life
+from statemachines.observers import Asked, EndSeen, Life
 from statemachines.states import (
     Blocker,
     Feature,
@@ -201,8 +201,13 @@ _OF_THE_MIGRATION = (
     Property(
         "sent-away-stands-down",
         Kind.ALWAYS,
-        "A source that has completed is in postmigrate.",
-        never(at_source(_ALIVE, In(Migration.COMPLETED), Not(In(RunState.POSTMIGRATE)))),
+        "A source that has completed is in postmigrate, and has sent the stream to its end.",
+        Every(
+            (
+                never(at_source(_ALIVE, In(Migration.COMPLETED), Not(In(RunState.POSTMIGRATE)))),
+                never(at_source(_ALIVE, In(Migration.COMPLETED), In(EndSeen.NO))),
+            )
+        ),
         "migration.c migration_iteration_finish; monitor/qmp-cmds.c qmp_cont",
         covers=(16,),
         where=Policy("cont_after_completed", "refused"),

@@ -16,7 +16,7 @@ from statemachines.claims import (
     on_both,
 )
 from statemachines.guards import All, Guard, In, Mine, Not, Policy, Some
-from statemachines.observers import Announced, Asked, Life, Wanted
+from statemachines.observers import Announced, Asked, Life, SlotRefused, Wanted
 from statemachines.states import (
     Feature,
     Hidden,
@@ -190,6 +190,14 @@ AGREEMENTS_OF_PRIMARIES: tuple[Property, ...] = (
         "hw/acpi/pcihp.c acpi_pcihp_eject_slot; hw/net/virtio-net.c failover_replug_primary",
         covers=(6, 33, 34),
         where=_WITHDRAWS,
+    ),
+    Property(
+        "refusal-is-told",
+        Kind.ALWAYS,
+        "The operator is told when a slot refuses the unplug request.",
+        _nowhere(In(SlotRefused.SILENT)),
+        "virtio_net_handle_migration_primary: couldn't unplug primary device",
+        covers=(31,),
     ),
     Property(
         "plug-failure-is-told",

@@ -91,6 +91,8 @@ class SlotRefused(State):
     NO = "no"
     #: It has.
     YES = "yes"
+    #: It has, and the operator was not told.
+    SILENT = "silent"
 
 
 class Announced(State):
@@ -125,7 +127,7 @@ class Before(State):
 
 
 class EndSeen(State):
-    """Whether the target has read END."""
+    """Whether the target has read END, or the source has sent it."""
 
     #: It has not.
     NO = "no"
@@ -196,6 +198,7 @@ SLOT_REFUSED = Observer(
     Per.PRIMARY,
     (
         Watch((SlotRefused.NO,), Command.WARN_NOT_UNPLUGGED, SlotRefused.YES),
+        Watch((SlotRefused.NO,), E.UNPLUG_REFUSED, SlotRefused.SILENT),
         Watch((SlotRefused.YES,), E.ROLLBACK, SlotRefused.NO),
         Watch((SlotRefused.YES,), E.MIGRATED, SlotRefused.NO),
     ),
@@ -256,7 +259,11 @@ END_SEEN = Observer(
     "end_seen",
     EndSeen,
     Per.VM,
-    (Watch((EndSeen.NO,), E.RECV_END, EndSeen.YES, when=In(Takeover.STATE_LOADED)),),
+    (
+        Watch((EndSeen.NO,), E.RECV_END, EndSeen.YES, when=In(Takeover.STATE_LOADED)),
+        Watch((EndSeen.NO,), Message.END, EndSeen.YES),
+        Watch((EndSeen.YES,), E.MIGRATE, EndSeen.NO),
+    ),
 )
 
 #: Every observer of one VM.

@@ -8,8 +8,18 @@ from __future__ import annotations
 
 from statemachines.effects import Command, Message
 from statemachines.events import E
-from statemachines.guards import In, Latched, Not, Per
-from statemachines.states import Handover, Link, Resume, RunState, State, Takeover
+from statemachines.guards import All, In, Latched, Not, Per
+from statemachines.states import (
+    Feature,
+    Handover,
+    Hidden,
+    Incoming,
+    Link,
+    Resume,
+    RunState,
+    State,
+    Takeover,
+)
 from statemachines.watch import Observer, Watch
 
 
@@ -57,6 +67,8 @@ class Device(State):
     NONE = "none"
     #: It was put into its slot.
     PLACED = "placed"
+    #: The same, though its guest has negotiated nothing.
+    UNCALLED = "uncalled"
     #: It was taken out, and kept.
     KEPT = "kept"
 
@@ -178,6 +190,7 @@ class Indicator(State):
     GIVEN_UP = "given up"
 
 
+_UNCALLED = All(In(Hidden.HIDDEN), In(Feature.NOT_ACKED))
 _AHEAD = (Course.BEGUN, Course.ASKED, Course.SET_UP)
 _UNDONE = (Course.ABANDONED, Course.RESUMED, Course.ROLLED_BACK)
 
@@ -227,6 +240,7 @@ DEVICE = Observer(
     Device,
     Per.PRIMARY,
     (
+        Watch((Device.NONE,), Command.PLUG_PRIMARY, Device.UNCALLED, when=_UNCALLED),
         Watch((Device.NONE,), Command.PLUG_PRIMARY, Device.PLACED),
         Watch((Device.KEPT,), Command.REPLUG_PRIMARY, Device.PLACED),
         Watch((Device.NONE,), E.ADOPT, Device.PLACED),
@@ -311,14 +325,9 @@ SPOILT = Observer(
     (
         *(
             Watch((Spoilt.NO,), event, Spoilt.YES, when=Not(In(Takeover.IDLE)))
-            for event in (
-                E.HELLO_BAD,
-                E.RECV_BAD_STATE,
-                E.STREAM_BAD,
-                E.LOAD_FAILED,
-                E.RECV_ABORT,
-            )
+            for event in (E.HELLO_BAD, E.RECV_BAD_STATE, E.LOAD_FAILED, E.RECV_ABORT)
         ),
+        Watch((Spoilt.NO,), E.STREAM_BAD, Spoilt.YES, when=In(Incoming.ACTIVE)),
         Watch((Spoilt.NO,), E.DIGEST_MISMATCH, Spoilt.YES, when=In(Handover.DELIVERED)),
         Watch((Spoilt.YES,), E.MIGRATE, Spoilt.NO),
     ),
@@ -372,7 +381,6 @@ INDICATOR = Observer(
     ),
 )
 
-#: Every witness of one VM.
 WITNESSES: tuple[Observer, ...] = (
     COURSE,
     MEANT,

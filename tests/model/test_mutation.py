@@ -7,13 +7,9 @@ from collections import Counter
 import pytest
 
 from statemachines.checker.mutate import Mutation, mutants, weaker
-from statemachines.environment import Budget
 from statemachines.guards import ALWAYS, All, In, Not
 from statemachines.states import Blocker, Link
-from tests.model.mutation import SMALL, fate, sample
-
-#: Enough for most rows to fire, and for most mutants to show.
-SYSTEMS = SMALL[:3]
+from tests.model.mutation import EXPLAINED, SMALL, fate, reason, sample
 
 
 def test_the_names_of_the_mutants_are_unique_and_there_are_many_of_each_kind() -> None:
@@ -32,14 +28,32 @@ def test_a_guard_is_weakened_in_every_way() -> None:
 
 
 @pytest.mark.slow
-def test_of_a_sample_nearly_all_are_killed() -> None:
-    fates = [fate(mutant) for mutant in sample(60)]
+def test_of_a_sample_nearly_all_are_killed_and_the_rest_is_explained() -> None:
+    fates = [fate(mutant, SMALL) for mutant in sample(40)]
     counted = [found for found in fates if found.outcome in ("killed", "survived")]
     survivors = [found.name for found in counted if found.outcome == "survived"]
     assert len(counted) >= 25
     assert len(survivors) <= len(counted) // 20, survivors
+    assert [name for name in survivors if reason(name) is None] == []
 
 
-def test_small_systems_are_small() -> None:
-    for topology in SYSTEMS:
-        assert sum(topology.budgets[budget] for budget in Budget) <= 2
+def test_a_mutant_is_killed_by_name() -> None:
+    every = {mutant.name: mutant for mutant in mutants()}
+    name = "takeover 1: (GREETED, HELLO_GOOD): without send ACCEPT (0)"
+    found = fate(every[name], SMALL[:1])
+    assert (found.outcome, found.killer) == ("killed", "migration-ends")
+
+
+def test_a_mutant_whose_row_says_the_same_is_equivalent() -> None:
+    (mutant,) = (
+        mutant
+        for mutant in mutants()
+        if mutant.name == "takeover 11: (STATE_LOADED, VERIFIED): if Link is open"
+    )
+    assert fate(mutant, SMALL[:1]).outcome == "equivalent"
+
+
+def test_what_is_explained_is_there() -> None:
+    names = [mutant.name for mutant in mutants()]
+    for begin in EXPLAINED:
+        assert any(name.startswith(begin) for name in names), begin
