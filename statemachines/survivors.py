@@ -86,7 +86,7 @@ class _Folded:
         reach = {**self._reach, field: frozenset({value})}
         seen: list[Ground] = []
         for choice in choices:
-            if choice.guard not in seen and can_hold(choice.guard, reach):
+            if choice.guard not in seen and can_hold(choice.guard, reach, self._reach):
                 yield choice
             seen.append(choice.guard)
 
@@ -108,12 +108,15 @@ class _Folded:
                     self._asked.add(command)
 
 
-def can_hold(guard: Ground, reach: Reach) -> bool:
-    """Return whether a guard can hold when each field has one of its values, independently."""
-    return bool(_narrowed(guard, reach))
+def can_hold(guard: Ground, reach: Reach, heard: Reach) -> bool:
+    """Return whether a guard can hold when each field has one of its values, independently.
+
+    `heard` has the values that a message can carry: those of the sender's fields.
+    """
+    return bool(_narrowed(guard, reach, heard))
 
 
-def _narrowed(guard: Ground, reach: Reach) -> Reach | None:
+def _narrowed(guard: Ground, reach: Reach, heard: Reach) -> Reach | None:
     """Return the values that are left where a guard holds, or None where it cannot."""
     match guard:
         case bool():
@@ -122,31 +125,31 @@ def _narrowed(guard: Ground, reach: Reach) -> Reach | None:
             left = reach[field] & values
             return {**reach, field: left} if left else None
         case Heard(field=field, values=values):
-            return reach if reach[field] & values else None
+            return reach if heard[field] & values else None
         case Both(parts=parts):
             for part in parts:
-                narrowed = _narrowed(part, reach)
+                narrowed = _narrowed(part, reach, heard)
                 if narrowed is None:
                     return None
                 reach = narrowed
             return reach
         case Either(parts=parts):
-            return reach if any(_narrowed(part, reach) for part in parts) else None
+            return reach if any(_narrowed(part, reach, heard) for part in parts) else None
         case Negation(part=part):
-            return _narrowed_by_failing(part, reach)
+            return _narrowed_by_failing(part, reach, heard)
 
 
-def _narrowed_by_failing(part: Ground, reach: Reach) -> Reach | None:
+def _narrowed_by_failing(part: Ground, reach: Reach, heard: Reach) -> Reach | None:
     match part:
         case Test(field=field, values=values):
             left = reach[field] - values
             return {**reach, field: left} if left else None
         case Both(parts=parts):
-            return _narrowed(Either(tuple(Negation(inner) for inner in parts)), reach)
+            return _narrowed(Either(tuple(Negation(inner) for inner in parts)), reach, heard)
         case Either(parts=parts):
-            return _narrowed(Both(tuple(Negation(inner) for inner in parts)), reach)
+            return _narrowed(Both(tuple(Negation(inner) for inner in parts)), reach, heard)
         case Negation(part=inner):
-            return _narrowed(inner, reach)
+            return _narrowed(inner, reach, heard)
         case bool():
             return None if part else reach
         case Heard():

@@ -23,10 +23,10 @@ from statemachines.topology import TOPOLOGIES, topology_named
 
 def run(arguments: list[str]) -> int:
     """Run `replug check`."""
-    parser = _parser()
-    given = parser.parse_args(arguments)
+    options = parser()
+    given = options.parse_args(arguments)
     if given.promela and not given.topology:
-        parser.error("--promela exports one system: say which --topology")
+        options.error("--promela exports one system: say which --topology")
     try:
         if given.journal:
             return check_journals(given.journal, as_json=given.json)
@@ -47,8 +47,9 @@ def run(arguments: list[str]) -> int:
     return 0 if report.holds else 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command's arguments."""
+    options = argparse.ArgumentParser(
         prog="replug check",
         description="Explore every reachable state of source, target, channel and environment "
         "within a topology's budgets, and judge every property. The exit status is 1 if one "
@@ -58,35 +59,35 @@ def _parser() -> argparse.ArgumentParser:
         + ". properties: "
         + ", ".join(each.name for each in PROPERTIES),
     )
-    parser.add_argument(
+    options.add_argument(
         "--topology",
         choices=[topology.name for topology in TOPOLOGIES],
         help="only this one (default: all)",
     )
-    parser.add_argument("--profile", choices=PROFILE_NAMES, default=PROFILE_NAMES[0])
-    parser.add_argument(
+    options.add_argument("--profile", choices=PROFILE_NAMES, default=PROFILE_NAMES[0])
+    options.add_argument(
         "--property",
         choices=[each.name for each in PROPERTIES],
         metavar="NAME",
         help="only this one (default: all)",
     )
-    parser.add_argument("--json", action="store_true", help="end with one object on one line")
-    parser.add_argument(
+    options.add_argument("--json", action="store_true", help="end with one object on one line")
+    options.add_argument(
         "--trace-out",
         type=Path,
         metavar="FILE",
         help="write the traces of what fails: .mmd as Mermaid, .json as events, else as text",
     )
-    parser.add_argument(
+    options.add_argument(
         "--html",
         type=Path,
         metavar="FILE",
         help="write a page that steps through the traces of one topology (default: pair)",
     )
-    parser.add_argument(
+    options.add_argument(
         "--promela", type=Path, metavar="FILE", help="write the system for Spin; needs --topology"
     )
-    parser.add_argument(
+    options.add_argument(
         "--journal",
         type=Path,
         nargs="+",
@@ -94,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         help="instead: check that a VM's journal, or a source's and its target's, is a run of the "
         "tables",
     )
-    return parser
+    return options
 
 
 def _check(given: argparse.Namespace) -> CheckReport:

@@ -41,30 +41,36 @@ def _jobs(text: str) -> int:
     return int(text)
 
 
-def run(arguments: list[str]) -> int:
-    """Run `replug simulate`."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command's arguments."""
+    options = argparse.ArgumentParser(
         prog="replug simulate",
         description="Let whole migrations happen in this process, source and target, on a virtual "
         "clock. A seed decides what the guest, the operator and the network do; what must hold is "
         "checked at every step. The exit status is 1 if a property was broken.",
     )
-    parser.add_argument("--seeds", type=_seeds, metavar="A..B", help="the seeds, A and B included")
-    parser.add_argument("--plan", type=Path, metavar="FILE", help="run one plan instead")
-    parser.add_argument("--profile", choices=PROFILE_NAMES, default=PROFILE_NAMES[0])
-    parser.add_argument(
+    options.add_argument("--seeds", type=_seeds, metavar="A..B", help="the seeds, A and B included")
+    options.add_argument("--plan", type=Path, metavar="FILE", help="run one plan instead")
+    options.add_argument("--profile", choices=PROFILE_NAMES, default=PROFILE_NAMES[0])
+    options.add_argument(
         "--jobs", type=_jobs, default=len(os.sched_getaffinity(0)), metavar="N", help="processes"
     )
-    parser.add_argument(
+    options.add_argument(
         "--journal-dir",
         type=Path,
         metavar="DIR",
         help="write every journal there, and the plans of seeds that fail",
     )
-    parser.add_argument("--json", action="store_true", help="one object per failure, then totals")
-    given = parser.parse_args(arguments)
+    options.add_argument("--json", action="store_true", help="one object per failure, then totals")
+    return options
+
+
+def run(arguments: list[str]) -> int:
+    """Run `replug simulate`."""
+    options = parser()
+    given = options.parse_args(arguments)
     if (given.seeds is None) == (given.plan is None):
-        parser.error("say which --seeds, or which --plan")
+        options.error("say which --seeds, or which --plan")
     try:
         if given.journal_dir is not None:
             given.journal_dir.mkdir(parents=True, exist_ok=True)
