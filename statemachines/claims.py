@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from statemachines.compile import Model
-from statemachines.environment import Side
+from statemachines.environment import Option, Side
 from statemachines.ground import Ground, both
 from statemachines.guards import ALWAYS as ALWAYS_SO
 from statemachines.guards import VM_SCOPE, All, Guard, In, Not, Per, Some
@@ -91,10 +91,14 @@ class Property:
     #: It is promised only under these policies.
     where: Guard = ALWAYS_SO
 
+    #: It can be seen only in topologies that have this.
+    option: Option | None = None
+
     def applies(self, model: Model) -> bool:
         """Return whether it is promised of a system."""
         asked = self.needs_reply_path and not model.topology.reply_path
-        return not asked and model.ground(self.where, VM_SCOPE) is True
+        lacks = self.option is not None and self.option not in model.topology.options
+        return not asked and not lacks and model.ground(self.where, VM_SCOPE) is True
 
 
 def at_source(*parts: Guard) -> At:

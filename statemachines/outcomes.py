@@ -9,7 +9,7 @@ from __future__ import annotations
 from statemachines.claims import At, Every, Kind, Neither, Property, never, never_some
 from statemachines.claims import at_source as _source
 from statemachines.claims import at_target as _target
-from statemachines.environment import Side
+from statemachines.environment import Option, Side
 from statemachines.guards import All, AnyOf, In, Not, Policy, Some
 from statemachines.observers import (
     Announced,
@@ -122,6 +122,7 @@ SOMETIMES: tuple[Property, ...] = (
         _source(Some(All(In(Primary.PLUGGED), In(Announced.NO)))),
         "a device plugged before its standby stays visible",
         covers=(25,),
+        option=Option.ADOPTED,
     ),
     *(
         Property(
@@ -144,6 +145,7 @@ SOMETIMES: tuple[Property, ...] = (
         _source(_RUNS, Some(In(Carrier.LOST))),
         "drivers/net/net_failover.c net_failover_xmit_ready",
         covers=(49,),
+        option=Option.FLAKY_GUEST,
     ),
     Property(
         "removal-given-up",
