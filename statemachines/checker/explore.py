@@ -117,6 +117,10 @@ class Explorer:
             side: self._number_peers(side) for side in Side
         }
         self._peer_ok = {side: np.zeros((len(self._peers[side][0]), 0), np.bool_) for side in Side}
+        self._fair = np.zeros(CHANNEL_CODE + len(_ON_CHANNEL), np.bool_)
+        for side, space in self.spaces.items():
+            for place, label in enumerate(space.labels):
+                self._fair[SIDE_CODE[side] + place] = label.fair
         self.visited = Index(16)
         self.parents = Rows(("parent",), np.int32)
         self.transitions = 0
@@ -360,11 +364,7 @@ class Explorer:
 
     def is_fair(self, codes: Array) -> npt.NDArray[np.bool_]:
         """Return which label codes go on without operator, guest and faults."""
-        fair = np.zeros(CHANNEL_CODE + len(_ON_CHANNEL), np.bool_)
-        for side, space in self.spaces.items():
-            for place, label in enumerate(space.labels):
-                fair[SIDE_CODE[side] + place] = label.fair
-        return fair[codes]
+        return self._fair[codes]
 
 
 _OTHER = {Side.SOURCE: Side.TARGET, Side.TARGET: Side.SOURCE}

@@ -161,7 +161,9 @@ class LocalSpace:
         """Find the edges of these states, messages apart, where that has not been done yet."""
         missing = len(self.words) - len(self.spans)
         self.spans.extend(np.full(missing, -1), *[np.zeros(missing)] * len(CLASSES))
-        new = np.unique(states[self.spans["start"][states] < 0])
+        asked = np.zeros(len(self.words), np.bool_)
+        asked[states] = True
+        new = np.flatnonzero(asked & (self.spans["start"] < 0))
         if not len(new):
             return
         columns = [self.words[name][new] for name in self.words.names]

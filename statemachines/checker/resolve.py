@@ -39,15 +39,13 @@ class FairGraph:
         self._explorer = explorer
         self._final = JointClaim(explorer, final)
         self._edges: list[tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], Array]] = []
+        self._unfinished = np.empty(0, np.bool_)
 
     def watch(self, origins: Array, numbers: npt.NDArray[np.int32], codes: Array) -> None:
         """Take in some edges."""
-        at = np.flatnonzero(self._explorer.is_fair(codes))
-        origins = origins[at]
-        joint = self._explorer.unpack(self._explorer.visited.keys[origins])
-        keep = ~self._final.holds(joint)
-        at = at[keep]
-        self._edges.append((origins[keep].astype(np.int32), numbers[at], codes[at]))
+        unfinished = self.unfinished(int(origins.max()) + 1)
+        at = np.flatnonzero(unfinished[origins] & self._explorer.is_fair(codes))
+        self._edges.append((origins[at].astype(np.int32), numbers[at], codes[at]))
 
     def edges(self) -> tuple[Array, Array, Array]:
         """Return every fair edge out of a state that is not final: origins, ends, codes."""
@@ -55,13 +53,17 @@ class FairGraph:
         origins, ends, codes = (np.concatenate(c).astype(np.int64) for c in columns)
         return origins, ends, codes
 
-    def unfinished(self) -> npt.NDArray[np.bool_]:
-        """Return which states are not final."""
-        return ~self._final.holds(self._explorer.joint(0, len(self._explorer.visited)))
+    def unfinished(self, count: int) -> npt.NDArray[np.bool_]:
+        """Return which of the first so many states are not final."""
+        known = len(self._unfinished)
+        if known < count:
+            new = ~self._final.holds(self._explorer.joint(known, count))
+            self._unfinished = np.concatenate([self._unfinished, new])
+        return self._unfinished[:count]
 
     def stuck(self) -> Stuck | None:
         """Return the first state that is stuck or goes round for ever, or None."""
-        unfinished = self.unfinished()
+        unfinished = self.unfinished(len(self._explorer.visited))
         origins, ends, codes = self.edges()
         leaves = np.zeros(len(unfinished), np.bool_)
         leaves[origins[origins != ends]] = True
@@ -121,7 +123,8 @@ def _peel(left: npt.NDArray[np.bool_], tails: Array, heads: Array) -> None:
     counts = np.bincount(tails, minlength=len(left))
     order = np.argsort(heads, kind="stable")
     tails, heads = tails[order], heads[order]
-    starts = np.searchsorted(heads, np.arange(len(left) + 1))
+    starts = np.concatenate([[0], np.cumsum(np.bincount(heads, minlength=len(left)))])
+    places = np.empty(len(left), np.int64)
     gone = np.flatnonzero(left & (counts == 0))
     while len(gone):
         left[gone] = False
@@ -129,7 +132,10 @@ def _peel(left: npt.NDArray[np.bool_], tails: Array, heads: Array) -> None:
         at = np.repeat(starts[gone] - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
         touched = tails[at]
         np.subtract.at(counts, touched, 1)
-        gone = np.unique(touched[(counts[touched] == 0) & left[touched]])
+        emptied = touched[(counts[touched] == 0) & left[touched]]
+        # Each of them once: the last place that it was noted in.
+        places[emptied] = np.arange(len(emptied))
+        gone = emptied[places[emptied] == np.arange(len(emptied))]
 
 
 def strong_parts(states: list[int], origins: list[int], ends: list[int]) -> list[list[int]]:
