@@ -86,6 +86,8 @@ class Model:
             happens: self._ground_event(happens) for happens in self._all_events()
         }
         self.glances: tuple[Glance, ...] = tuple(self._ground_watches())
+        #: Message -> the fields that it carries, for messages that carry any.
+        self.carried: dict[Message, tuple[int, ...]] = self._all_carried()
         #: (owed, field, values): what is owed is forgotten where the field has no such value.
         self.forgotten: tuple[tuple[int, int, frozenset[int]], ...] = tuple(self._forgets())
 
@@ -245,6 +247,17 @@ class Model:
         if per is Per.STANDBY and instance.per is Per.PRIMARY:
             return self.topology.standby_of[instance.index]
         return instance.index
+
+    def _all_carried(self) -> dict[Message, tuple[int, ...]]:
+        found: dict[Message, tuple[int, ...]] = {}
+        for effect in (
+            e for event in self.events.values() for c in event.choices for e in c.effects
+        ):
+            if isinstance(effect, Says) and effect.fields != found.setdefault(
+                effect.message, effect.fields
+            ):
+                raise ValueError(f"{effect.message.name} does not always carry the same")
+        return {message: fields for message, fields in found.items() if fields}
 
     # -- guards
 

@@ -7,7 +7,7 @@ nothing else. Nothing here knows how they came about (`compile.py`) or what runs
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -203,6 +203,24 @@ class GroundEvent:
     happens: Happens
     #: The owner's instance first; the order is that of the effects.
     listeners: tuple[Listener, ...]
+
+    @property
+    def choices(self) -> Iterator[Choice]:
+        """Every choice of every cell that takes it."""
+        for listener in self.listeners:
+            for choices in listener.cells.values():
+                yield from choices
+
+
+def trigger_of(effect: GroundEffect) -> object:
+    """Return what an observer watches for when it watches for an effect, to be compared."""
+    match effect:
+        case Says(message=message):
+            return message
+        case Asks(command=command, index=index):
+            return command, index
+        case Happens():
+            return effect
 
 
 # -- the layout

@@ -33,6 +33,7 @@ from statemachines.ground import (
     both,
     either,
     negated,
+    trigger_of,
 )
 
 Lines = list[str]
@@ -67,48 +68,17 @@ def chosen(cases: Sequence[tuple[str, Lines]], otherwise: Lines) -> Lines:
     ]
 
 
-def carried_fields(model: Model) -> dict[Message, tuple[int, ...]]:
-    """Return message -> the fields that it carries, for messages that carry any.
-
-    :raise ValueError: if a message carries one thing here and another thing there.
-    """
-    found: dict[Message, tuple[int, ...]] = {}
-    for effect in (e for choice in _choices(model) for e in choice.effects):
-        if isinstance(effect, Says) and effect.fields != found.setdefault(
-            effect.message, effect.fields
-        ):
-            raise ValueError(f"{effect.message.name} does not always carry the same")
-    return {message: fields for message, fields in found.items() if fields}
-
-
-def _choices(model: Model) -> Iterable[Choice]:
-    for event in model.events.values():
-        for listener in event.listeners:
-            for choices in listener.cells.values():
-                yield from choices
-
-
-def _trigger(effect: GroundEffect) -> object:
-    match effect:
-        case Says(message=message):
-            return message
-        case Asks(command=command, index=index):
-            return command, index
-        case Happens():
-            return effect
-
-
 class Rules:
     """The rules of one side's VM, in Promela."""
 
     def __init__(self, model: Model, side: Side) -> None:
         self.model = model
         self.side = side
-        self.carried = carried_fields(model)
+        self.carried = model.carried
         self._places = {happens: place for place, happens in enumerate(model.events)}
         self._watched: dict[object, list[Glance]] = {}
         for glance in model.glances:
-            self._watched.setdefault(_trigger(glance.trigger), []).append(glance)
+            self._watched.setdefault(trigger_of(glance.trigger), []).append(glance)
 
     # -- names
 
@@ -297,7 +267,7 @@ class Rules:
     def _noticed(self, effect: GroundEffect, heard: Message | None, written: list[int]) -> Lines:
         """Return what the observers make of an event or an effect."""
         lines: Lines = []
-        for glance in self._watched.get(_trigger(effect), ()):
+        for glance in self._watched.get(trigger_of(effect), ()):
             guard = both((Test(glance.field, glance.values), glance.guard))
             if guard is False:
                 continue

@@ -29,6 +29,7 @@ from statemachines.ground import (
     Says,
     Test,
     fields_read,
+    trigger_of,
 )
 from statemachines.spec import Entry
 
@@ -141,18 +142,17 @@ class Stepper:
             if here in seen:
                 continue
             seen.add(here)
-            for listener in self.model.events[here].listeners:
-                fields.add(listener.field)
-                for choice in _choices(listener):
-                    fields |= fields_read(choice.guard)
-                    for effect in choice.effects:
-                        match effect:
-                            case Happens():
-                                waiting.append(effect)
-                            case Says(fields=latched):
-                                fields |= set(latched)
-                            case Asks(owed=owed) if owed is not None:
-                                fields.add(owed)
+            fields |= {listener.field for listener in self.model.events[here].listeners}
+            for choice in self.model.events[here].choices:
+                fields |= fields_read(choice.guard)
+                for effect in choice.effects:
+                    match effect:
+                        case Happens():
+                            waiting.append(effect)
+                        case Says(fields=latched):
+                            fields |= set(latched)
+                        case Asks(owed=owed) if owed is not None:
+                            fields.add(owed)
         for owed, place, _ in self._forgotten:
             if place in fields:
                 fields.add(owed)
@@ -162,11 +162,10 @@ class Stepper:
         fields: set[int] = set()
         triggers: set[object] = set(happening)
         for happens in happening:
-            for listener in self.model.events[happens].listeners:
-                for choice in _choices(listener):
-                    triggers |= {_trigger(effect) for effect in choice.effects}
+            for choice in self.model.events[happens].choices:
+                triggers |= {trigger_of(effect) for effect in choice.effects}
         for glance in self.model.glances:
-            if _trigger(glance.trigger) in triggers:
+            if trigger_of(glance.trigger) in triggers:
                 fields |= {glance.field} | fields_read(glance.guard)
         return fields
 
@@ -232,7 +231,7 @@ class Stepper:
     def _noticed(self, effect: Says | Asks) -> Iterable[str]:
         """What observers make of an effect."""
         for glance in self.model.glances:
-            if _trigger(glance.trigger) == _trigger(effect):
+            if trigger_of(glance.trigger) == trigger_of(effect):
                 yield from _glance(glance.field, glance.values, glance.guard, glance.next)
 
     def _glances(self, event: GroundEvent) -> Iterable[str]:
@@ -251,21 +250,6 @@ class Stepper:
 def _glance(field: int, values: frozenset[int], guard: Ground, after: int) -> Iterable[str]:
     watched = condition(Test(field, values))
     yield f"if t[{field}] == s[{field}] and {watched} and {condition(guard)}: t[{field}] = {after}"
-
-
-def _choices(listener: Listener) -> Iterable[Choice]:
-    for choices in listener.cells.values():
-        yield from choices
-
-
-def _trigger(effect: Happens | Says | Asks) -> object:
-    match effect:
-        case Says(message=message):
-            return message
-        case Asks(command=command, index=index):
-            return (command, index)
-        case _:
-            return effect
 
 
 def condition(guard: Ground) -> str:

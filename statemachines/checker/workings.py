@@ -16,7 +16,6 @@ from statemachines.compile import Model
 from statemachines.effects import Command
 from statemachines.environment import Need, Side
 from statemachines.events import E
-from statemachines.ground import Says
 from statemachines.observers import Life
 from statemachines.states import Link
 from statemachines.wire import Content, Op
@@ -67,7 +66,6 @@ class Workings:
         self._stepper = stepper
         self._ops = ops
         self._layout = Layout(model)
-        self._carried_fields = carried_fields(model)
         #: Outcome number -> entries taken.
         self.taken: list[tuple[int, ...]] = []
         self._taken_numbers: dict[tuple[int, ...], int] = {}
@@ -82,7 +80,7 @@ class Workings:
         if content < 0:
             return {}
         carried = self._ops.contents[content]
-        fields = self._carried_fields[carried.message] if carried.latched else ()
+        fields = self._model.carried[carried.message] if carried.latched else ()
         return dict(zip(fields, carried.latched, strict=True))
 
     def case(
@@ -140,16 +138,3 @@ class Workings:
                 case (message, latched):
                     ops.append(Op("send", self._side, Content(message, latched)))
         return tuple(ops)
-
-
-def carried_fields(model: Model) -> dict[object, tuple[int, ...]]:
-    """Return message -> the fields that it carries, in their order."""
-    found: dict[object, tuple[int, ...]] = {}
-    for event in model.events.values():
-        for listener in event.listeners:
-            for choices in listener.cells.values():
-                for choice in choices:
-                    for effect in choice.effects:
-                        if isinstance(effect, Says):
-                            found[effect.message] = effect.fields
-    return found

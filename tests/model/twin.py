@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Mapping
 
 from statemachines.checker.steps import State, Step, Stepper
-from statemachines.checker.workings import carried_fields
 from statemachines.effects import Do, Message, Raise, Send
 from statemachines.ground import Asks, GroundEffect, Happens, Kind, Says
 from statemachines.guards import Per, Scope
@@ -53,7 +52,6 @@ class Twin:
         ]
         self._states = {spec.states: tuple(spec.states) for spec in VM_MACHINES}
         self._of = {number: (spec, index) for number, spec, index in self.fields}
-        self._carried = carried_fields(self.model)
         #: (state, event) pairs compared, each one step.
         self.compared = 0
         #: Those that were taken.
@@ -61,7 +59,7 @@ class Twin:
 
     def heard(self, message: Message, values: tuple[int, ...]) -> dict[int, int]:
         """Return what a message with these latched values tells, by field."""
-        return dict(zip(self._carried.get(message, ()), values, strict=True))
+        return dict(zip(self.model.carried.get(message, ()), values, strict=True))
 
     def compare(self, happens: Happens, state: State, heard: dict[int, int]) -> None:
         """Let an event, and all it raises, happen to both; they have to do the same."""

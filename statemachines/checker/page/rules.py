@@ -19,7 +19,6 @@ from statemachines.actions import TOLL_OF, Action, Toll, alive, checks_hello, re
 from statemachines.checker.explore import CHANNEL_CODE, SIDE_CODE, Explorer
 from statemachines.checker.local import Label
 from statemachines.checker.plain import act_words, actor
-from statemachines.checker.workings import carried_fields
 from statemachines.compile import Model
 from statemachines.diagram.doc_comments import comments_of, meaning_of
 from statemachines.diagram.folding import fold
@@ -78,11 +77,7 @@ def rules_of(explorer: Explorer) -> dict[str, Json]:
             "field": model.number(Link),
             "values": [tuple(Link).index(link) for link in (Link.LOST, Link.CLOSED)],
         },
-        "carried": {
-            message.name: fields
-            for message, fields in carried_fields(model).items()
-            if isinstance(message, Message)
-        },
+        "carried": {message.name: fields for message, fields in model.carried.items()},
         "checks_hello": guard_json(checks_hello(model)),
         "reads": guard_json(reads(model)),
         "forgotten": [[owed, field, sorted(values)] for owed, field, values in model.forgotten],
