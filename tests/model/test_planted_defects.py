@@ -142,7 +142,17 @@ def holds_of_native(topology: Topology) -> frozenset[str]:
     return _HELD[topology.name]
 
 
-@pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.policy)
+#: Planted in every run; the others slowly.
+FAST = ("handover", "late_eject", "unplug_scope", "cont_after_completed")
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        pytest.param(plant, id=plant.policy, marks=() if plant.policy in FAST else pytest.mark.slow)
+        for plant in PLANTS
+    ],
+)
 def test_the_property_finds_it(plant: Plant) -> None:
     assert plant.finder in holds_of_native(plant.topology)
     asked = (property_named(plant.finder),)

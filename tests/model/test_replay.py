@@ -15,7 +15,7 @@ from tests.model.test_check import clipped
 
 
 @pytest.mark.parametrize("profile", VALUATIONS)
-@pytest.mark.parametrize("name", ["pair", "native-slots"])
+@pytest.mark.parametrize("name", [pytest.param("pair", marks=pytest.mark.slow), "native-slots"])
 def test_traces_replay_on_the_runtime(profile: str, name: str) -> None:
     topology = clipped(topology_named(name))
     judged = judge(topology, VALUATIONS[profile])
