@@ -32,11 +32,11 @@ const Stepper = (() => {
 
   // -- one VM
 
-  function glance(rules, trigger, before, after) {
+  function glance(rules, trigger, before, after, heard) {
     for (const watch of rules.glances[trigger] ?? []) {
       const value = before[watch.field];
       const fits = after[watch.field] === value && watch.values.includes(value);
-      if (fits && holds(watch.guard, before, {})) after[watch.field] = watch.next;
+      if (fits && holds(watch.guard, before, heard)) after[watch.field] = watch.next;
     }
   }
 
@@ -52,7 +52,7 @@ const Stepper = (() => {
       if (choice.next !== null) after[listener.field] = choice.next;
       for (const effect of choice.effects) affect(rules, effect, before, after, run);
     }
-    glance(rules, `event ${name}`, before, after);
+    glance(rules, `event ${name}`, before, after, run.heard);
     run.state = after;
     return null;
   }
@@ -62,11 +62,11 @@ const Stepper = (() => {
       run.inbox.push(effect.raise);
     } else if (effect.send !== undefined) {
       run.said.push([effect.send, effect.fields.map((field) => before[field])]);
-      glance(rules, `send ${effect.send}`, before, after);
+      glance(rules, `send ${effect.send}`, before, after, run.heard);
     } else {
       if (effect.owed !== null) after[effect.owed] = 1;
       if (effect.ask === "CLOSE_CHANNEL" || effect.ask === "EXIT") run.said.push(effect.ask);
-      glance(rules, `ask ${effect.ask} ${effect.index}`, before, after);
+      glance(rules, `ask ${effect.ask} ${effect.index}`, before, after, run.heard);
     }
   }
 
