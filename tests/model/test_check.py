@@ -22,7 +22,7 @@ from statemachines.topology import TOPOLOGIES, Topology, topology_named
 COUNTS = Path(__file__).parent / "counts.json"
 
 #: Topologies that are checked with small budgets.
-SMALL = ("pair", "native-slots")
+SMALL = ("native-slots",)
 #: What QEMU 7.2 does wrong, and the property that the search finds broken.
 DEFECTS = {
     "the VM runs nowhere when the target refuses at the end": "vm-never-lost",
