@@ -300,17 +300,6 @@ PERMITS: tuple[Permit, ...] = (
 )
 
 
-#: What a target does at once: while it has one of these to do, the source does nothing but fail.
-#: A connection is accepted and HELLO is compared before anything that depends on it can happen.
-PROMPT: tuple[E, ...] = (
-    E.PEER_CONNECTED,
-    E.PEER_CONNECTED_ONE_WAY,
-    E.RECV_HELLO,
-    E.HELLO_GOOD,
-    E.HELLO_BAD,
-)
-
-
 #: Commands that are carried out where they are given: a VM does nothing else before the answer,
 #: but in topologies whose world is slow.
 AT_ONCE: tuple[Command, ...] = (Command.PLUG_PRIMARY, Command.REPLUG_PRIMARY, Command.CLOSE_CHANNEL)

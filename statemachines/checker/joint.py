@@ -34,10 +34,6 @@ class Joint(NamedTuple):
     #: Numbers of the environment's states.
     environment: Array
 
-    def take(self, at: npt.NDArray[np.int64]) -> Joint:
-        """Return some of the states."""
-        return Joint(*(part[at] for part in self))
-
 
 def pack(joint: Joint) -> Keys:
     """Return the keys of joint states.
