@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 STAMP  := .venv/.made
+FAST   := $(BIN)/python -m pytest -m "not slow and not tools" -n auto --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-slow test-tools lint check diagrams bench
@@ -19,9 +20,8 @@ demo: $(STAMP) ## Migrate a VM between two real processes on this machine
 	@$(BIN)/replug demo
 
 test: $(STAMP) ## Run the fast tests, Python only; branch coverage of all but the tables
-	@$(BIN)/python -m pytest -m "not slow and not tools" tests/model tests/simulation
-	@$(BIN)/python -m pytest -m "not slow and not tools" --cov --cov-report=term \
-	    --ignore=tests/model --ignore=tests/simulation
+	@$(FAST) tests/model tests/simulation
+	@$(FAST) --cov --cov-report=term --ignore=tests/model --ignore=tests/simulation
 
 test-slow: $(STAMP) ## Run the tests that keep real timers (a minute)
 	@$(BIN)/python -m pytest -m slow

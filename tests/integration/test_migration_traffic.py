@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from contextlib import closing
 from pathlib import Path
 
@@ -48,6 +49,14 @@ async def nothing_lost(station: Station, vm: Vm) -> None:
     assert (frames["lost_inside"], frames["duplicated"], frames["untold"]) == (0, 0, 0)
 
 
+def path_of(turns: int) -> str:
+    """Write what the frames' path must match; a guest may find its new primary before it sends."""
+    hops = "".join(
+        f" vm{turn} standby( vm{turn + 1} standby)? vm{turn + 1} primary" for turn in range(turns)
+    )
+    return f"vm0 primary{hops}"
+
+
 @pytest.mark.parametrize("turns", [1, 10])
 @scenario
 async def test_there_and_back(lab: Lab, turns: int) -> None:
@@ -68,11 +77,7 @@ async def test_there_and_back(lab: Lab, turns: int) -> None:
             await vm.end()
             vm = there
         await nothing_lost(station, vm)
-        expected = ["vm0 primary"]
-        for turn in range(turns):
-            here, next_one = f"vm{turn}", f"vm{turn + 1}"
-            expected += [f"{here} standby", f"{next_one} standby", f"{next_one} primary"]
-        assert station.path() == expected
+        assert re.fullmatch(path_of(turns), " ".join(station.path()))
 
 
 @scenario
