@@ -7,7 +7,7 @@ nothing else. Nothing here knows how they came about (`compile.py`) or what runs
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -99,6 +99,23 @@ def fields_read(guard: Ground) -> frozenset[int]:
             return frozenset[int]().union(*(fields_read(part) for part in parts))
         case _:
             return frozenset()
+
+
+def holds(guard: Ground, state: Sequence[int], heard: Mapping[int, int] | None = None) -> bool:
+    """Return whether a ground guard holds in a state, with what a message carries."""
+    match guard:
+        case bool():
+            return guard
+        case Test(field=field, values=values):
+            return state[field] in values
+        case Heard(field=field, values=values):
+            return (heard or {}).get(field, -1) in values
+        case Negation(part=part):
+            return not holds(part, state, heard)
+        case Both(parts=parts):
+            return all(holds(part, state, heard) for part in parts)
+        case Either(parts=parts):
+            return any(holds(part, state, heard) for part in parts)
 
 
 # -- ground effects and rules

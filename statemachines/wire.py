@@ -143,11 +143,12 @@ def _need(channel: Channel, op: Op) -> Channel | None:
 
 
 def _make(_: Channel, op: Op) -> Channel | None:
-    return Channel(source=End.OPEN, target=End.OFFERED, one_way=bool(op.what))
+    channel = Channel(source=End.OFFERED, target=End.OFFERED, one_way=bool(op.what))
+    return _with_end(channel, _side(op), End.OPEN)
 
 
-def _accept(channel: Channel, _: Op) -> Channel | None:
-    return channel._replace(target=End.OPEN)
+def _accept(channel: Channel, op: Op) -> Channel | None:
+    return _with_end(channel, _side(op), End.OPEN)
 
 
 def _pop(channel: Channel, op: Op) -> Channel | None:

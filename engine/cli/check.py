@@ -29,7 +29,7 @@ def run(arguments: list[str]) -> int:
         options.error("--promela exports one system: say which --topology")
     try:
         if given.journal:
-            return check_journals(given.journal, as_json=given.json)
+            return check_journals(given.journal, given.html, as_json=given.json)
         if given.promela:
             given.promela.write_text(_promela(given), encoding="utf-8")
         report = _check(given)
@@ -82,7 +82,8 @@ def parser() -> argparse.ArgumentParser:
         "--html",
         type=Path,
         metavar="FILE",
-        help="write a page that steps through the traces of one topology (default: pair)",
+        help="write a page that steps through the traces of one topology (default: pair), or "
+        "through the journals",
     )
     options.add_argument(
         "--promela", type=Path, metavar="FILE", help="write the system for Spin; needs --topology"
@@ -93,7 +94,7 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         metavar="FILE",
         help="instead: check that a VM's journal, or a source's and its target's, is a run of the "
-        "tables",
+        "tables; with --html also step through it",
     )
     return options
 

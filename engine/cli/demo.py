@@ -7,6 +7,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -34,6 +35,12 @@ def run(arguments: list[str]) -> int:
     parser.add_argument(
         "--frame-interval-ms", type=float, default=defaults.frame_interval_ms, metavar="MS"
     )
+    parser.add_argument(
+        "--journal-dir",
+        type=Path,
+        metavar="DIR",
+        help="keep both journals there: source.ndjson and target.ndjson, for replug check",
+    )
     given = parser.parse_args(arguments)
     options = DemoOptions(
         ram=given.ram,
@@ -41,13 +48,16 @@ def run(arguments: list[str]) -> int:
         fill=given.fill,
         frame_interval_ms=given.frame_interval_ms,
         profile=given.profile,
+        journal_folder=given.journal_dir,
     )
     display = JsonDisplay(sys.stdout) if given.json else LineDisplay(sys.stdout)
     try:
+        if options.journal_folder is not None:
+            options.journal_folder.mkdir(parents=True, exist_ok=True)
         if not given.json:
             print(_opening(options))
         report = asyncio.run(Demo(options, display.show).run()).as_json()
-    except DemoError as error:
+    except (DemoError, OSError) as error:
         print(f"replug demo: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

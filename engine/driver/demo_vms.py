@@ -43,6 +43,8 @@ class DemoOptions:
     frame_interval_ms: float = 1.0
     #: -profile of both VMs.
     profile: str = "native"
+    #: A folder that keeps both journals; None: nobody does.
+    journal_folder: Path | None = None
 
 
 class DemoVm:
@@ -57,7 +59,7 @@ class DemoVm:
         #: Its monitor.
         self.monitor = UnixEndpoint(str(folder / f"{name}.qmp"))
         #: Its journal.
-        self.journal = folder / f"{name}.ndjson"
+        self.journal = (options.journal_folder or folder) / f"{name}.ndjson"
 
     def uplink(self, path: str) -> str:
         """Return the socket of this VM's switch port for a path, such as primary."""

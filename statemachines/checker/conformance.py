@@ -16,9 +16,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from statemachines.checker.journal_lines import LineError
-from statemachines.checker.journal_run import NotLegalError, Parcel, Run, check_run
+from statemachines.checker.journal_run import LegalStep, NotLegalError, Parcel, Run, check_run
 from statemachines.effects import Message
-from statemachines.events import E
+from statemachines.events import E, Origin
 
 _OPENS_SOURCE = (E.CONNECTED, E.CONNECTED_ONE_WAY)
 _OPENS_TARGET = (E.PEER_CONNECTED, E.PEER_CONNECTED_ONE_WAY)
@@ -65,6 +65,30 @@ class Conformance:
     merged: int
 
 
+@dataclass(frozen=True)
+class MergedStep:
+    """One step of journals that were merged."""
+
+    #: Place of the journal whose it is.
+    journal: int
+    #: The step.
+    step: LegalStep
+    #: It came from something that keeps no journal, or went there, as far as it used a channel.
+    strange: bool
+
+
+@dataclass(frozen=True)
+class Merged:
+    """Journals in one order, in which whatever arrives was sent before."""
+
+    #: What came of checking them.
+    conformance: Conformance
+    #: What each journal says of its VM's policies; empty where nothing is in it.
+    policies: tuple[Mapping[str, str], ...]
+    #: The legal steps; where a line is none, up to it and to what needs it.
+    steps: tuple[MergedStep, ...]
+
+
 @dataclass(eq=False)
 class _Connection:
     """One end of a channel, from its opening to its close."""
@@ -90,6 +114,8 @@ class _Connection:
 class _Side:
     """One journal while it is merged."""
 
+    #: Its place.
+    place: int
     #: Its name.
     name: str
     #: Its steps.
@@ -119,25 +145,32 @@ def check(journals: Sequence[Journal], *, strangers: bool = False) -> Conformanc
     `strangers`: some of their connections may be with something that keeps no journal; of those
     nothing is asked but that they are legal for their own VM.
     """
-    runs: list[Run] = []
-    lines: dict[str, int] = {}
-    for journal in journals:
+    return merge(journals, strangers=strangers).conformance
+
+
+def merge(journals: Sequence[Journal], *, strangers: bool = False) -> Merged:
+    """Check journals as `check` does, and put their steps into one order."""
+    runs = [Run() for _ in journals]
+    wrong: Disagreement | None = None
+    for journal, run in zip(journals, runs, strict=True):
         try:
-            run = check_run(journal.lines, killed=journal.killed)
+            check_run(journal.lines, run, killed=journal.killed)
         except (LineError, NotLegalError) as error:
-            lines[journal.name] = error.line - 1
-            found = Disagreement(journal.name, error.line, error.expected, error.came)
-            return Conformance(found, lines, 0)
-        lines[journal.name] = len(run.steps)
-        runs.append(run)
-    if len(runs) == 1:
-        return Conformance(None, lines, 0)
+            wrong = wrong or Disagreement(journal.name, error.line, error.expected, error.came)
     sides = [
-        _Side(journal.name, run, _connections(place, run))
+        _Side(place, journal.name, run, _connections(place, run))
         for place, (journal, run) in enumerate(zip(journals, runs, strict=True))
     ]
-    merged = _pair(sides)
-    return Conformance(_merge(sides, strangers), lines, merged)
+    alone = len(sides) == 1
+    count = 0 if alone else _pair(sides)
+    merging = _Merging(sides, strangers or alone)
+    unmerged = merging.run()
+    lines = {side.name: len(side.run.steps) for side in sides}
+    return Merged(
+        Conformance(wrong or unmerged, lines, 0 if wrong else count),
+        tuple(run.policies for run in runs),
+        tuple(merging.steps),
+    )
 
 
 # -- which connection is which
@@ -219,64 +252,94 @@ def _difference(
 # -- what came first
 
 
-def _merge(sides: list[_Side], strangers: bool) -> Disagreement | None:
-    """Take the steps of all journals in an order in which whatever arrives was sent before."""
-    progress = True
-    while progress:
-        progress = False
-        for side in sides:
-            while side.done < len(side.run.steps):
-                reason = _obstacle(sides, side, strangers)
+class _Merging:
+    """Takes the steps of all journals in an order in which whatever arrives was sent before.
+
+    A VM that waits to be migrated into goes first, so that what is sent is read as soon as can be.
+    """
+
+    def __init__(self, sides: list[_Side], strangers: bool) -> None:
+        self._sides = sides
+        self._order = sorted(sides, key=lambda side: not is_incoming(side.run.steps))
+        self._strangers = strangers
+        #: What was taken so far.
+        self.steps: list[MergedStep] = []
+
+    def run(self) -> Disagreement | None:
+        """Take all there is, or return the first line that cannot be taken."""
+        while (side := self._next()) is not None:
+            if isinstance(side, Disagreement):
+                return side
+            self._take(side)
+        for side in self._sides:
+            if side.done < len(side.run.steps):
+                reason = self._obstacle(side)
+                assert isinstance(reason, str)
+                step = side.run.steps[side.done]
+                return Disagreement(side.name, step.line, reason, step.event.name)
+        return None
+
+    def _next(self) -> _Side | Disagreement | None:
+        for side in self._order:
+            if side.done < len(side.run.steps):
+                reason = self._obstacle(side)
                 if isinstance(reason, Disagreement):
                     return reason
-                if reason is not None:
-                    break
-                _advance(side)
-                progress = True
-    for side in sides:
-        if side.done < len(side.run.steps):
-            reason = _obstacle(sides, side, strangers)
-            assert isinstance(reason, str)
-            step = side.run.steps[side.done]
-            return Disagreement(side.name, step.line, reason, step.event.name)
-    return None
-
-
-def _obstacle(sides: list[_Side], side: _Side, strangers: bool) -> str | Disagreement | None:
-    """Return why the next step cannot be taken now: a text while it may yet be possible."""
-    step, connection = side.run.steps[side.done], side.connections[side.done]
-    if connection is None:
+                if reason is None:
+                    return side
         return None
-    peer = connection.peer
-    if peer is not None and step.event in _OPENS_TARGET and not peer.is_open:
-        return "nobody: no source is connected"
-    if step.received is None:
-        return None
-    if peer is None:
-        if strangers:
+
+    def _obstacle(self, side: _Side) -> str | Disagreement | None:
+        """Return why the next step cannot be taken now: a text while it may yet be possible."""
+        step, connection = side.run.steps[side.done], side.connections[side.done]
+        if connection is None:
             return None
-        others = " or ".join(other.name for other in sides if other is not side)
-        return f"no message: {others} was not at the other end of this connection"
-    other = sides[peer.owner]
-    if not connection.inbox:
-        return f"no message: {other.name} has sent none that is not received"
-    sent = connection.inbox[0]
-    expected = f"{sent.message.name}, the next that {other.name} sent"
-    if sent.message is not step.received.message:
-        return Disagreement(side.name, step.line, expected, step.event.name)
-    difference = _difference(peer, sent, connection, step.received)
-    if difference is not None:
-        return Disagreement(side.name, step.line, expected, f"{step.event.name} with {difference}")
-    return None
+        peer = connection.peer
+        if peer is not None and step.event in _OPENS_TARGET and not peer.is_open:
+            return "nobody: no source is connected"
+        if step.received is None:
+            return None
+        if peer is None:
+            if self._strangers:
+                return None
+            others = " or ".join(other.name for other in self._sides if other is not side)
+            return f"no message: {others} was not at the other end of this connection"
+        other = self._sides[peer.owner]
+        if not connection.inbox:
+            return f"no message: {other.name} has sent none that is not received"
+        sent = connection.inbox[0]
+        expected = f"{sent.message.name}, the next that {other.name} sent"
+        if sent.message is not step.received.message:
+            return Disagreement(side.name, step.line, expected, step.event.name)
+        difference = _difference(peer, sent, connection, step.received)
+        if difference is not None:
+            came = f"{step.event.name} with {difference}"
+            return Disagreement(side.name, step.line, expected, came)
+        return None
+
+    def _take(self, side: _Side) -> None:
+        """Take a step, and what it raises."""
+        self._advance(side)
+        while (
+            side.done < len(side.run.steps)
+            and side.run.steps[side.done].event.info.origin is Origin.RAISED
+        ):
+            self._advance(side)
+
+    def _advance(self, side: _Side) -> None:
+        step, connection = side.run.steps[side.done], side.connections[side.done]
+        side.done += 1
+        strange = connection is not None and connection.peer is None
+        self.steps.append(MergedStep(side.place, step, strange))
+        if connection is None:
+            return
+        connection.is_open = True
+        if step.received is not None and connection.peer is not None:
+            connection.inbox.popleft()
+        if connection.peer is not None:
+            connection.peer.inbox.extend(step.sent)
 
 
-def _advance(side: _Side) -> None:
-    step, connection = side.run.steps[side.done], side.connections[side.done]
-    side.done += 1
-    if connection is None:
-        return
-    connection.is_open = True
-    if step.received is not None and connection.peer is not None:
-        connection.inbox.popleft()
-    if connection.peer is not None:
-        connection.peer.inbox.extend(step.sent)
+def is_incoming(steps: Iterable[LegalStep]) -> bool:
+    """Return whether a VM was started to be migrated into."""
+    return any(step.event in (E.BOOT_INCOMING, E.BOOT_INCOMING_HELD) for step in steps)

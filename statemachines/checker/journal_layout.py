@@ -39,7 +39,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class _Grown(Topology):
+class GrownTopology(Topology):
     """The failover devices of a running VM, by rank."""
 
     #: Rank -> its standby's rank; None for a standby.
@@ -54,9 +54,14 @@ class _Grown(Topology):
         return {rank: standby for rank, standby in enumerate(self.ranks) if standby is not None}
 
 
+def grown_topology(ranks: tuple[int | None, ...]) -> GrownTopology:
+    """Return the topology of these devices: of each rank its standby's, None for a standby."""
+    return GrownTopology("grown", "the devices of a running VM", (), {}, ranks=ranks)
+
+
 @lru_cache(maxsize=64)
 def _stepper(ranks: tuple[int | None, ...], policies: tuple[tuple[str, str], ...]) -> Stepper:
-    topology = _Grown("grown", "the devices of a running VM", (), {}, ranks=ranks)
+    topology = grown_topology(ranks)
     return Stepper(Model(topology, dict(policies), observers=()))
 
 

@@ -20,6 +20,8 @@ from statemachines.events import E
 LINE_CHARACTERS_MAX = 1 << 20
 #: Failover devices of one VM.
 DEVICES_MAX = 64
+#: The latest time: no clock of a process goes on for so long.
+TIME_MS_MAX = 1 << 53
 
 _REQUIRED = ("sequence", "event", "instance", "sent", "commands", "raised", "state")
 _OPTIONAL = ("process", "time_ms", "devices", "policies", "latched")
@@ -75,6 +77,8 @@ class Entry:
     policies: Mapping[str, str] | None
     #: What the message received carried: machine -> state, or -> {device id: state}.
     latched: Mapping[str, str | Mapping[str, str]] | None
+    #: By its process's clock; None where it does not say.
+    time_ms: float | None
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,7 @@ def entry_of(number: int, text: str) -> Entry:
         devices=reader.devices() if "devices" in fields else None,
         policies=reader.texts("policies") if "policies" in fields else None,
         latched=reader.states("latched") if "latched" in fields else None,
+        time_ms=reader.time("time_ms") if "time_ms" in fields else None,
     )
 
 
@@ -165,6 +170,14 @@ class _Reader:
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise self._wrong(key, "a number from 0", value)
         return value
+
+    def time(self, key: str) -> float:
+        """Return a time."""
+        value = self._fields[key]
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not 0 <= value <= TIME_MS_MAX:
+            raise self._wrong(key, f"a number from 0 to {TIME_MS_MAX}", value)
+        return float(value)
 
     def name_or_none(self, key: str) -> str | None:
         """Return a device id, or None."""

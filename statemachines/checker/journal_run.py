@@ -64,19 +64,31 @@ class Parcel:
 class LegalStep:
     """One line that is a legal step, and what it means to the channel."""
 
-    #: Number of the line.
-    line: int
-    #: What happened.
-    event: E
+    #: What it says.
+    entry: Entry
+    #: The command that it answers, of those that were owed.
+    answers: Command | None
+    #: The failover devices that the VM has, oldest first.
+    devices: tuple[Device, ...]
     #: What it received.
     received: Parcel | None
     #: What it sent, in order.
     sent: tuple[Parcel, ...]
 
+    @property
+    def line(self) -> int:
+        """Number of the line."""
+        return self.entry.line
+
+    @property
+    def event(self) -> E:
+        """What happened."""
+        return self.entry.event
+
 
 @dataclass
 class Run:
-    """A journal that is a run of the rules, line by line."""
+    """A journal that is a run of the rules, line by line; or as much of one as is."""
 
     #: Its policies; empty where nothing is in it.
     policies: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -84,13 +96,14 @@ class Run:
     steps: list[LegalStep] = field(default_factory=list)
 
 
-def check_run(lines: Iterable[str], *, killed: bool = False) -> Run:
+def check_run(lines: Iterable[str], run: Run, *, killed: bool = False) -> None:
     """Check one journal; `killed`: its process may have ended at any moment, even inside a line.
+
+    `run`, which is empty, takes what is legal as far as that is found.
 
     :raise LineError: for a line that is no entry.
     :raise NotLegalError: for the first entry that is no legal step.
     """
-    run = Run()
     vm: JournaledVm | None = None
     number = 0
     for entry in entries_of(lines):
@@ -98,7 +111,7 @@ def check_run(lines: Iterable[str], *, killed: bool = False) -> Run:
         if isinstance(entry, CutShort):
             if not killed:
                 raise NotLegalError(number, "a whole line", "one that ends in its middle")
-            return run
+            return
         if vm is None:
             run.policies = _policies_of(entry)
             vm = JournaledVm(run.policies)
@@ -107,7 +120,6 @@ def check_run(lines: Iterable[str], *, killed: bool = False) -> Run:
         run.steps.append(vm.take(entry))
     if vm is not None and vm.raised and not killed:
         raise NotLegalError(number + 1, _named(*vm.raised[0]), "the end of the journal")
-    return run
 
 
 def _policies_of(entry: Entry) -> Mapping[str, str]:
@@ -155,7 +167,7 @@ class JournaledVm:
         happens = self._happens(entry)
         self._check_turn(entry)
         heard = self._heard(entry)
-        self._answer(entry)
+        answers = self._answer(entry)
         step = self._layout.stepper.step(happens, self._state, heard)
         if isinstance(step, int):
             raise NotLegalError(entry.line, self._allowed(step, happens), _came(entry))
@@ -164,7 +176,7 @@ class JournaledVm:
         self._follow(step)
         message = MESSAGE_OF.get(entry.event)
         received = None if message is None else Parcel(message, self._completed(entry, message))
-        return LegalStep(entry.line, entry.event, received, sent)
+        return LegalStep(entry, answers, self._layout.devices, received, sent)
 
     # -- devices
 
@@ -219,10 +231,11 @@ class JournaledVm:
         if origin is Origin.PEER and not self._is_in(Link.OPEN, Link.ONE_WAY):
             raise NotLegalError(entry.line, "no message: there is no connection", came)
 
-    def _answer(self, entry: Entry) -> None:
+    def _answer(self, entry: Entry) -> Command | None:
+        """Return the command that is answered, and is owed no longer."""
         commands = self._layout.model.answers.get(entry.event)
         if commands is None:
-            return
+            return None
         owed = [
             (command, name)
             for command, name in self._owed
@@ -235,6 +248,7 @@ class JournaledVm:
         self._owed.remove(owed[-1])
         if entry.event is E.CHANNEL_CLOSED:
             self._owed = [key for key in self._owed if key[0] not in CHANNEL_COMMANDS]
+        return owed[-1][0]
 
     def _heard(self, entry: Entry) -> dict[int, int]:
         """Return what the message carried, by the number of the sender's field."""

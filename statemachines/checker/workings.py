@@ -72,9 +72,7 @@ class Workings:
 
     def dead(self, life: Life) -> tuple[int, ...]:
         """Return the state of a process that is no more."""
-        state = list(self._model.initial())
-        state[self._model.number(Life)] = tuple(Life).index(life)
-        return tuple(state)
+        return dead_state(self._model, life)
 
     def heard(self, content: int) -> dict[int, int]:
         if content < 0:
@@ -96,9 +94,9 @@ class Workings:
             return DISABLED, [0] * self._layout.width, 0, 0
         taken = self.taken_number(outcome)
         if outcome.unhandled is not None:
-            op = self._ops.number((*self._asked(action), Op("perish", self._side)))
+            op = self._ops.number((*asked_ops(action), Op("perish", self._side)))
             return ENDS, self._layout.packed(self.dead(Life.BROKEN)), op, taken
-        ops = (*self._asked(action), *self._said(outcome))
+        ops = (*asked_ops(action), *said_ops(self._side, outcome))
         if Command.EXIT in outcome.said:
             op = self._ops.number((*ops, Op("perish", self._side)))
             return ENDS, self._layout.packed(self.dead(Life.EXITED)), op, taken
@@ -114,27 +112,39 @@ class Workings:
             self.taken.append(taken)
         return self._taken_numbers[taken]
 
-    def _asked(self, action: Action) -> tuple[Op, ...]:
-        ops: list[Op] = []
-        if action.need is not Need.ANY:
-            ops.append(Op("need", self._side, action.need))
-        match action.happens.event:
-            case E.CONNECTED | E.CONNECTED_ONE_WAY:
-                ops.append(Op("make", self._side, action.happens.event is E.CONNECTED_ONE_WAY))
-            case E.PEER_CONNECTED | E.PEER_CONNECTED_ONE_WAY:
-                ops.append(Op("accept", self._side))
-            case E.CHANNEL_CLOSED:
-                ops.append(Op("let go", self._side))
-        if action.receives is not None:
-            ops.append(Op("pop", self._side))
-        return tuple(ops)
 
-    def _said(self, outcome: Outcome) -> tuple[Op, ...]:
-        ops = []
-        for said in outcome.said:
-            match said:
-                case Command.CLOSE_CHANNEL:
-                    ops.append(Op("close", self._side))
-                case (message, latched):
-                    ops.append(Op("send", self._side, Content(message, latched)))
-        return tuple(ops)
+def dead_state(model: Model, life: Life) -> tuple[int, ...]:
+    """Return the state of a process that is no more."""
+    state = list(model.initial())
+    state[model.number(Life)] = tuple(Life).index(life)
+    return tuple(state)
+
+
+def asked_ops(action: Action) -> tuple[Op, ...]:
+    """Return what an action asks of the channel, and does to it, before its event happens."""
+    side = action.side
+    ops: list[Op] = []
+    if action.need is not Need.ANY:
+        ops.append(Op("need", side, action.need))
+    match action.happens.event:
+        case E.CONNECTED | E.CONNECTED_ONE_WAY:
+            ops.append(Op("make", side, action.happens.event is E.CONNECTED_ONE_WAY))
+        case E.PEER_CONNECTED | E.PEER_CONNECTED_ONE_WAY:
+            ops.append(Op("accept", side))
+        case E.CHANNEL_CLOSED:
+            ops.append(Op("let go", side))
+    if action.receives is not None:
+        ops.append(Op("pop", side))
+    return tuple(ops)
+
+
+def said_ops(side: Side, outcome: Outcome) -> tuple[Op, ...]:
+    """Return what a VM says to the channel while an event is dealt with."""
+    ops = []
+    for said in outcome.said:
+        match said:
+            case Command.CLOSE_CHANNEL:
+                ops.append(Op("close", side))
+            case (message, latched):
+                ops.append(Op("send", side, Content(message, latched)))
+    return tuple(ops)

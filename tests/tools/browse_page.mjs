@@ -29,7 +29,7 @@ const look = () => page.evaluate(() => {
   const boxes = ["source", "target"].map((side) =>
     document.querySelector(`#diagrams figure.${side}`).getBoundingClientRect());
   return {
-    place: document.querySelector("#place").textContent, here: texts("#steps li.here .words")[0],
+    place: document.querySelector("#place").textContent, note: texts("#happened p")[0] ?? "", here: texts("#steps li.here .words")[0],
     source: lit("source"), target: lit("target"), moved,
     broken: texts("#claim .broken h4"), letters: texts("#channel .letter"), lost: texts("#channel .lost"),
     enabled: [...document.querySelectorAll("button.event")].map((b) => Number(b.dataset.code)),

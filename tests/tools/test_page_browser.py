@@ -1,15 +1,17 @@
 """The explorer page in a real browser: a counterexample is stepped through, left and come back to.
 
 What is expected comes from the checker's own trace of the same counterexample: its states, its
-labels, its messages.
+labels, its messages; for a page of journals, from their lines.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -176,3 +178,69 @@ def test_nothing_is_fetched_and_nothing_complains(visit: Visit) -> None:
     assert visit.seen["complaints"] == []
     assert visit.seen["errors"] == []
     assert "http" not in visit.html.replace("http-equiv", "")
+
+
+# -- journals
+
+
+@dataclass(frozen=True)
+class Journey:
+    """A demo that was stepped through."""
+
+    #: The lines of both journals.
+    lines: dict[Side, list[dict[str, Any]]]
+    #: What browse_page.mjs reports.
+    seen: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def journey(tmp_path_factory: pytest.TempPathFactory) -> Journey:
+    folder = tmp_path_factory.mktemp("journey")
+    paths = [folder / f"{side.value}.ndjson" for side in Side]
+    small = ["--ram", "64M", "--fill", "32M", "--dirty", "8M"]
+    for arguments in (
+        ["demo", *small, "--journal-dir", folder],
+        ["check", "--journal", *paths, "--html", folder / "page.html"],
+    ):
+        subprocess.run([sys.executable, "-m", "engine.cli", *map(str, arguments)], check=True)
+    lines = {
+        side: [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        for side, path in zip(Side, paths, strict=True)
+    }
+    return Journey(lines, browse(folder / "page.html", folder / "profile"))
+
+
+def machines_lit(entry: dict[str, Any]) -> dict[str, str]:
+    """Return which state of each machine has to be lit after a line of a journal."""
+    found: dict[str, str] = {}
+    for machine, state in entry["state"].items():
+        told = {"": state} if isinstance(state, str) else state
+        found |= {f"{machine} {name}".strip(): one for name, one in told.items()}
+    return found
+
+
+def test_a_journal_is_stepped_through_to_its_last_states(journey: Journey) -> None:
+    frames = journey.seen["frames"]
+    for side, entries in journey.lines.items():
+        assert frames[-1][side.value] == machines_lit(entries[-1])
+    assert journey.seen["home"] == frames[0]
+    assert journey.seen["clicked"] == frames[-3]
+    assert journey.seen["returned"] == frames[-3]
+    assert journey.seen["left"]["canReturn"]
+    assert journey.seen["verdict"] == "a run of the tables"
+    assert journey.seen["complaints"] == journey.seen["errors"] == []
+
+
+def test_every_line_of_a_journal_is_where_its_story_says(journey: Journey) -> None:
+    """The note of a step names the lines that it was read from; after it those states are lit."""
+    reached = dict.fromkeys(Side, 0)
+    for frame in journey.seen["frames"][1:]:
+        found = re.search(
+            r"(source|target)\.ndjson, lines? (\d+)(?: to (\d+))?, [\d.]+ ms", frame["note"]
+        )
+        assert found is not None, frame["note"]
+        side, first = Side(found[1]), int(found[2])
+        assert first == reached[side] + 1
+        reached[side] = int(found[3] or first)
+        assert frame[side.value] == machines_lit(journey.lines[side][reached[side] - 1])
+    assert reached == {side: len(entries) for side, entries in journey.lines.items()}

@@ -17,9 +17,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.driver.simulation.plan import plan_of
+from engine.driver.simulation.run import simulate
 from statemachines.actions import Environment, charge
+from statemachines.checker.conformance import Journal, merge
 from statemachines.checker.explore import Explorer
 from statemachines.checker.joint import Joint
+from statemachines.checker.page import Telling
 from statemachines.checker.page.rules import rules_of
 from statemachines.environment import Side
 from statemachines.policies import VALUATIONS
@@ -33,6 +37,8 @@ STEPS_MAX = 80
 #: How often something is taken that operator, guest or faults decide, where there is a choice: from
 #: walk to walk different, for these end some walks early and bring others to remote places.
 UNFAIR_SHARES = (0.03, 0.1, 0.25, 0.5)
+#: Simulated runs whose journals are walked along.
+JOURNALS = 25
 NODE_SECONDS_MAX = 300
 
 pytestmark = pytest.mark.tools
@@ -166,6 +172,41 @@ def test_every_toll_is_charged_as_the_checker_charges_it(topology: Topology) -> 
     assert answered({"rules": rules, "environments": environments}) == [
         [environment_json(charge(environment, toll)) for toll in tolls]
         for environment in explorer.environments
+    ]
+
+
+@pytest.mark.parametrize("profile", VALUATIONS)
+def test_the_stepper_goes_where_journals_go(profile: str) -> None:
+    """Simulated runs, disturbed in every way: the page's stepper ends where the walk along ends."""
+    for seed in range(JOURNALS):
+        journals = journals_of(seed, profile)
+        merged = merge(journals)
+        telling = Telling(merged, [journal.name for journal in journals], merged.policies[0])
+        telling.run()
+        story = telling.story(None)
+        assert story.good, (seed, story.verdict)
+        rules = telling.system.as_json(telling.absent, telling.labels)
+        (states,) = stepped(rules, [list(story.codes)])
+        assert len(states) == len(story.codes) + 1, seed
+        dead = {side.value: rules["dead"]["EXITED"] for side in Side}
+        for side in Side:
+            if side not in telling.absent:
+                there = states[-1][0][side.value]
+                assert there in (list(telling.states[side]), list(dead[side.value])), seed
+
+
+def journals_of(seed: int, profile: str) -> list[Journal]:
+    """Return what the processes of one simulation write, the last one of the target."""
+    text = simulate(plan_of(seed, profile), journal=True).journal
+    lines: dict[str, list[str]] = {}
+    for line in (text or "").splitlines(keepends=True):
+        entry = json.loads(line)
+        if entry.get("sequence") == 0:
+            lines[entry["process"]] = []
+        if "sequence" in entry:
+            lines[entry["process"]].append(line)
+    return [Journal(name, lines[name], killed=True) for name in ("source", "target")][
+        : 2 if (text or "").count('"sequence":0,') == 2 else 1
     ]
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from statemachines.checker.explore import Explorer
 from statemachines.checker.page.rules import rules_of
-from statemachines.checker.page.stories import Story
+from statemachines.checker.page.stories import Json, Story
 
 #: The files beside this module that a page is made of; `page_of` is given their texts by name.
 ASSETS = ("page.html", "page.css", "stepper.js", "layout.js", "view.js")
@@ -28,9 +28,16 @@ def page_of(
     :param title: what the page is about, such as topology and profile.
     :raise KeyError: if an asset is missing.
     """
+    return page_of_rules(rules_of(explorer), stories, assets, title)
+
+
+def page_of_rules(
+    rules: Json, stories: Iterable[Story], assets: Mapping[str, str], title: str
+) -> str:
+    """Return the page of a system whose rules are given; else as `page_of`."""
     data = {
         "title": title,
-        "rules": rules_of(explorer),
+        "rules": rules,
         "stories": [story.as_json() for story in stories],
     }
     page = assets["page.html"]

@@ -9,16 +9,26 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from statemachines import environment as environment_module
 from statemachines import observers as observers_module
 from statemachines import states as states_module
-from statemachines.actions import TOLL_OF, Action, Toll, alive, checks_hello, reads, start
+from statemachines.actions import (
+    TOLL_OF,
+    Action,
+    Environment,
+    Toll,
+    alive,
+    checks_hello,
+    reads,
+    start,
+)
 from statemachines.checker.explore import CHANNEL_CODE, SIDE_CODE, Explorer
 from statemachines.checker.local import Label
 from statemachines.checker.plain import act_words, actor
+from statemachines.checker.workings import dead_state
 from statemachines.compile import Model
 from statemachines.diagram.doc_comments import comments_of, meaning_of
 from statemachines.diagram.folding import fold
@@ -31,7 +41,7 @@ from statemachines.diagram.wording import (
     names_in,
 )
 from statemachines.effects import Command, Message
-from statemachines.environment import Budget, Disturbance, Need, Side, Stage
+from statemachines.environment import Budget, Disturbance, Need, Stage
 from statemachines.events import E
 from statemachines.ground import (
     Asks,
@@ -53,7 +63,6 @@ from statemachines.guards import VM_SCOPE, In
 from statemachines.observers import Life
 from statemachines.spec import Entry, Ignored, Refused, Row
 from statemachines.states import Incoming, Link, State
-from statemachines.topology import Topology
 from statemachines.wire import IN_FLIGHT_MAX
 
 Json = Any
@@ -61,16 +70,24 @@ Json = Any
 
 def rules_of(explorer: Explorer) -> dict[str, Json]:
     """Return everything that executes and words one system."""
-    model = explorer.model
+    environment = start(explorer.model)
+    labels = [*_labels(explorer), *_channel_labels(explorer)]
+    return model_rules(explorer.model, environment, labels)
+
+
+def model_rules(model: Model, begin: Environment, labels: Sequence[Json]) -> dict[str, Json]:
+    """Return the same of a model, with what may happen to its VMs given as labels."""
     entries = _Entries(model)
-    environment = start(model)
     return {
         "initial": model.initial(),
-        "dead": {life.name: explorer.spaces[Side.SOURCE].workings.dead(life) for life in _ENDS},
+        "absent": [],
+        "lingers": False,
+        "devices": [],
+        "dead": {life.name: dead_state(model, life) for life in _ENDS},
         "start": {
-            "left": environment.left,
-            "stage": environment.stage.name,
-            "promise": environment.promise.name,
+            "left": begin.left,
+            "stage": begin.stage.name,
+            "promise": begin.promise.name,
         },
         "in_flight_max": IN_FLIGHT_MAX,
         "deaf": {
@@ -98,11 +115,11 @@ def rules_of(explorer: Explorer) -> dict[str, Json]:
             for happens, event in model.events.items()
         },
         "glances": _glances(model),
-        "labels": [*_labels(explorer), *_channel_labels(explorer)],
+        "labels": labels,
         "entries": entries.words,
         "names": entries.names,
         "fields": [_field(model, field) for field in model.fields],
-        "system": _system(explorer.topology, model),
+        "system": _system(model),
     }
 
 
@@ -208,33 +225,39 @@ def _labels(explorer: Explorer) -> Iterable[dict[str, Json]]:
     for side, space in explorer.spaces.items():
         met: set[Disturbance] = set()
         for place, label in enumerate(space.labels):
-            common = _common(SIDE_CODE[side] + place, label.name, label.toll, label.what) | {
+            common = label_head(SIDE_CODE[side] + place, label.name, label.toll, label.what) | {
                 "side": side.value,
                 "peer": guard_json(label.peer),
                 "fair": label.fair,
             }
             if isinstance(label.what, Action):
-                yield common | _action(label.what)
+                yield common | label_of_action(label.what)
             else:
                 yield common | _end(explorer, label, again=label.what in met)
                 met.add(label.what)
 
 
-def _common(code: int, name: str, toll: Toll, what: Action | Disturbance) -> dict[str, Json]:
+def label_head(code: int, name: str, toll: Toll, what: Action | Disturbance) -> dict[str, Json]:
+    """Return what every label has: its code, its words, and what it asks of the environment."""
     return {
         "code": code,
         "name": name,
         "words": act_words(what),
         "actor": actor(what),
         "cost": toll.cost.value if toll.cost else None,
-        "toll": {
-            "cost": _place(toll.cost),
-            "stage": toll.stage.name,
-            "then": toll.then.name if toll.then else None,
-            "promise": toll.promise.name,
-            "forgets": toll.forgets,
-            "spares": _place(toll.spares),
-        },
+        "toll": toll_json(toll),
+    }
+
+
+def toll_json(toll: Toll) -> Json:
+    """Return what is asked of the environment."""
+    return {
+        "cost": _place(toll.cost),
+        "stage": toll.stage.name,
+        "then": toll.then.name if toll.then else None,
+        "promise": toll.promise.name,
+        "forgets": toll.forgets,
+        "spares": _place(toll.spares),
     }
 
 
@@ -242,7 +265,8 @@ def _place(budget: Budget | None) -> int | None:
     return None if budget is None else tuple(Budget).index(budget)
 
 
-def _action(action: Action) -> dict[str, Json]:
+def label_of_action(action: Action) -> dict[str, Json]:
+    """Return what an action does, and needs of its own VM and the channel."""
     return {
         "disturbs": False,
         "event": str(action.happens),
@@ -282,19 +306,18 @@ def _end(explorer: Explorer, label: Label, *, again: bool) -> dict[str, Json]:
             guard = Both((living, owner if again else negated(owner)))
         case Disturbance.RESPAWN_TARGET:
             life, guard = None, negated(living)
-    space = explorer.spaces[Side.SOURCE]
     return {
         "disturbs": True,
         "guard": guard_json(guard),
         "waits": False,
-        "dies": space.workings.dead(life) if life else None,
+        "dies": dead_state(model, life) if life else None,
     }
 
 
 def _channel_labels(explorer: Explorer) -> Iterable[dict[str, Json]]:
     on_channel = (disturbance for disturbance in Disturbance if disturbance not in _ON_PROCESS)
     for code, what in enumerate(on_channel, CHANNEL_CODE):
-        yield _common(code, explorer.label(code), TOLL_OF[what], what) | {
+        yield label_head(code, explorer.label(code), TOLL_OF[what], what) | {
             "side": None,
             "ops": [["disturb", None, what.name]],
             "fair": False,
@@ -334,11 +357,11 @@ def _field(model: Model, field: Field) -> dict[str, Json]:
     }
 
 
-def _system(topology: Topology, model: Model) -> dict[str, Json]:
+def _system(model: Model) -> dict[str, Json]:
     comments = comments_of(environment_module)
     return {
-        "name": topology.name,
-        "summary": topology.summary,
+        "name": model.topology.name,
+        "summary": model.topology.summary,
         "policies": model.policies,
         "budgets": [budget.value for budget in Budget],
         "messages": {message.name: meaning_of_effect(message) for message in Message},

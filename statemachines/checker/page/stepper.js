@@ -138,8 +138,8 @@ const Stepper = (() => {
   function operate(rules, channel, [name, side, what]) {
     switch (name) {
       case "need": return meets(channel, side, what) ? channel : null;
-      case "make": return { ...noChannel(), source: OPEN, target: OFFERED, one_way: what };
-      case "accept": return { ...channel, target: OPEN };
+      case "make": return { ...noChannel(), [side]: OPEN, [OTHER[side]]: OFFERED, one_way: what };
+      case "accept": return { ...channel, [side]: OPEN };
       case "pop": {
         const inbox = channel[INBOX[side]];
         return channel.stalled || !inbox.length ? null : { ...channel, [INBOX[side]]: inbox.slice(1) };
@@ -225,7 +225,8 @@ const Stepper = (() => {
       if (said === "CLOSE_CHANNEL") ops.push(["close", side, null]);
       else if (said !== "EXIT") ops.push(["send", side, said]);
     }
-    if (run.said.includes("EXIT")) {
+    // Who wrote a journal goes on after it was told to exit, until it says that it has.
+    if (run.said.includes("EXIT") && !rules.lingers) {
       return { state: rules.dead.EXITED, ops: [...ops, ["perish", side, null]], run };
     }
     if (rules.deaf.values.includes(run.state[rules.deaf.field])) ops.push(["deafen", side, null]);
@@ -237,7 +238,7 @@ const Stepper = (() => {
     const environment = charge(joint.environment, label.toll);
     if (environment === null) return null;
     if (label.side === null) {
-      const channel = isNone(joint.channel) ? null : apply(rules, joint.channel, label.ops);
+      const channel = apply(rules, joint.channel, label.ops);
       return channel && { label, joint: { ...joint, channel, environment }, run: null };
     }
     if (label.waits && targetIsPrompt(rules, joint)) return null;
@@ -255,8 +256,9 @@ const Stepper = (() => {
   }
 
   function initial(rules) {
+    const first = (side) => (rules.absent.includes(side) ? rules.dead.EXITED : rules.initial);
     return {
-      source: rules.initial, target: rules.initial, channel: noChannel(), environment: rules.start,
+      source: first("source"), target: first("target"), channel: noChannel(), environment: rules.start,
     };
   }
 

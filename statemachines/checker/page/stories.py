@@ -44,6 +44,8 @@ class Story:
     kind: str = ""
     #: Where the rule comes from.
     cite: str = ""
+    #: Of each code where it was read; empty where it was read nowhere.
+    notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Json]:
         """Return it as the page reads it."""
@@ -56,6 +58,7 @@ class Story:
             "claim": self.claim,
             "kind": self.kind,
             "cite": self.cite,
+            "notes": self.notes,
         }
 
 

@@ -20,11 +20,11 @@
   let place = 0;
 
   function framesOf(of) {
-    const found = [{ joint: Stepper.initial(rules), edge: null }];
-    for (const code of of?.codes ?? []) {
+    const found = [{ joint: Stepper.initial(rules), edge: null, note: "" }];
+    for (const [step, code] of (of?.codes ?? []).entries()) {
       const edge = Stepper.follow(rules, byCode.get(code), found.at(-1).joint);
       if (edge === null) throw new Error(`step ${found.length} cannot happen: ${byCode.get(code).name}`);
-      found.push({ joint: edge.joint, edge });
+      found.push({ joint: edge.joint, edge, note: of.notes[step] ?? "" });
     }
     return found;
   }
@@ -39,7 +39,7 @@
   function take(edge) {
     const next = frames[place + 1];
     if (next?.edge.label.code !== edge.label.code) {
-      frames = [...frames.slice(0, place + 1), { joint: edge.joint, edge }];
+      frames = [...frames.slice(0, place + 1), { joint: edge.joint, edge, note: "" }];
     }
     go(place + 1);
   }
@@ -61,6 +61,7 @@
 
   const nameOf = (field) => field.name + (field.index === "" ? "" : ` ${field.index}`);
   const isAlive = (joint, side) => joint[side][process] === 0;
+  const isAbsent = (side) => rules.absent.includes(side);
 
   function whose(label) {
     return label.side ?? "channel";
@@ -89,7 +90,7 @@
       (free ? "exploring freely · " : "") + `step ${place} of ${frames.length - 1}`;
     find("return").hidden = !free;
     find("return").textContent = story ? "return to the trace" : "start again";
-    find("stories").parentElement.hidden = !story;
+    find("stories").parentElement.hidden = !story || (stories.length === 1 && !story.claim);
     document.body.classList.toggle("free", free);
     for (const id of ["first", "back"]) find(id).disabled = place === 0;
     for (const id of ["last", "next"]) find(id).disabled = place === frames.length - 1;
@@ -112,22 +113,24 @@
 
   function showEvents() {
     const edges = Stepper.edges(rules, frames[place].joint);
+    const { left, stage } = frames[place].joint.environment;
+    const budgets = rules.system.budgets.map((budget, number) => `${budget} ${left[number]}`).join(", ");
     const next = frames[place + 1]?.edge.label.code;
     const groups = ["source", "target", "channel"].map((side) => {
       const buttons = edges.filter(({ label }) => whose(label) === side).map(({ label, joint }) => {
         const still = JSON.stringify(joint) === JSON.stringify(frames[place].joint);
         const cost = label.cost ? `<i>${escaped(label.cost)}</i>` : still ? "(changes nothing)" : "";
         const kind = label.code === next ? "next" : "";
+        if (still && !budgets && !kind) return "";
         return `<button class="event ${kind}" data-code="${label.code}" title="${escaped(label.name)}">` +
           `<span class="actor">${escaped(label.actor)}</span> ${escaped(label.words)} ${cost}</button>`;
       });
-      if (!buttons.length) return "";
+      if (!buttons.join("")) return "";
       return `<h4><span class="tag ${side}">${side}</span></h4>${buttons.join("")}`;
     });
-    const { left, stage } = frames[place].joint.environment;
-    const budgets = rules.system.budgets.map((budget, number) => `${budget} ${left[number]}`).join(", ");
     find("events").innerHTML = (groups.join("") || "<p>Nothing: this is the end.</p>") +
-      `<p class="budget">left to spend: ${escaped(budgets)}<br>${escaped(rules.system.stages[stage])}</p>`;
+      `<p class="budget">${budgets && `left to spend: ${escaped(budgets)}<br>`}` +
+      `${escaped(rules.system.stages[stage])}</p>`;
     for (const button of find("events").querySelectorAll("button")) {
       const edge = edges.find(({ label }) => label.code === Number(button.dataset.code));
       button.onclick = () => take(edge);
@@ -135,7 +138,7 @@
   }
 
   function showHappened() {
-    const { edge } = frames[place];
+    const { edge, note } = frames[place];
     if (edge === null) {
       find("happened").innerHTML = `<h2>Step 0: both VMs have been built, nothing has happened yet</h2>`;
       return;
@@ -146,7 +149,7 @@
     find("happened").innerHTML =
       `<h2>Step ${place}: <span class="tag ${whose(label)}">${whose(label)}</span> ` +
       `${escaped(label.words)}</h2><p>${escaped(about[label.actor] ?? label.actor)} · ` +
-      `<code>${escaped(label.name)}</code></p>`;
+      `<code>${escaped(label.name)}</code>${note && ` · ${escaped(note)}`}</p>`;
   }
 
   /** A guard's words, with the meaning of each named condition behind its name. */
@@ -160,7 +163,7 @@
     const moves = taken.to !== null && taken.to !== taken.from;
     const head = moves ? arrow({ field, from: taken.from, to: taken.to })
       : `<b>${escaped(nameOf(field))}</b> stays ${escaped(field.values[taken.from])}`;
-    const parts = [`on ${taken.event}`];
+    const parts = [`on ${taken.event.replace(/\d+$/, (rank) => rules.devices[rank] ?? rank)}`];
     if (entry.when) parts.push(`because ${explained(entry.when)}`);
     if (entry.then) parts.push(`then: ${entry.then}`);
     if (entry.cite) parts.push(`[${entry.cite}]`);
@@ -198,7 +201,8 @@
       if (noted.length) lines.push(`<li class="aside">the checker notes: ${noted.map(arrow).join(", ")}</li>`);
     }
     const life = rules.fields[process].values[joint[side][process]];
-    const quiet = isAlive(joint, side) ? "nothing moves here" : `no process any more: it ${life}`;
+    const quiet = isAbsent(side) ? "no journal of it" : isAlive(joint, side) ? "nothing moves here"
+      : `no process any more: it ${life}`;
     find(`moved-${side}`).innerHTML =
       lines.length ? `<ul>${lines.join("")}</ul>` : `<p class="quiet">${quiet}</p>`;
   }
@@ -310,7 +314,7 @@
     return `<figure class="${side} ${moved.length ? "moved" : ""} ${dead}" ` +
       `data-machine="${escaped(nameOf(field))}" data-number="${number}" data-side="${side}">` +
       `<figcaption title="${escaped(field.summary)}"><b>${escaped(nameOf(field))}</b> ` +
-      `${dead ? "no process" : escaped(field.values[value])}</figcaption>` +
+      `${isAbsent(side) ? "no journal" : dead ? "no process" : escaped(field.values[value])}</figcaption>` +
       `${Layout.draw(field, moves[number], value, moved, side)}</figure>`;
   }
 
@@ -318,6 +322,7 @@
   function chips(numbers, side) {
     const { joint } = frames[place];
     const life = rules.fields[process].values[joint[side][process]];
+    if (isAbsent(side)) return `<div class="chips ${side}"><b>no journal of it: it is seen by its messages</b></div>`;
     if (!isAlive(joint, side)) return `<div class="chips ${side}"><b>no process: it ${life}</b></div>`;
     const words = numbers.map((number) => {
       const field = rules.fields[number], kind = movesNow(side, number).length ? "moved" : "";
