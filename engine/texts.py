@@ -25,6 +25,7 @@ PRIMARY_NOT_FOUND = (
 PRIMARY_DROPPED = "warning: device_add not allowed while migrating"
 PLUG_FAILED = "warning: %s"
 #: Ours.
+NOT_TRACKED = "The host does not tell which memory the guest writes: %s"
 PEER_LOST = "The target is gone"
 NO_ANSWER = "The target is gone: it went without an answer to HELLO; its stderr says why"
 PEER_SILENT = "Nothing was heard from the target for %d ms"

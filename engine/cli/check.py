@@ -130,7 +130,12 @@ def _page(given: argparse.Namespace, report: CheckReport) -> str:
 def _traces(report: CheckReport, suffix: str) -> str:
     told = [(finding, finding.trace) for finding in report.broken if finding.trace]
     if suffix == ".json":
-        return json.dumps({f.name: list(trace.events) for f, trace in told}, indent=2) + "\n"
+        profile = report.profile
+        found = {
+            f.name: {"topology": f.topology, "profile": profile, "events": list(trace.events)}
+            for f, trace in told
+        }
+        return json.dumps(found, indent=2) + "\n"
     if suffix == ".mmd":
         return "\n".join(trace.diagram for _, trace in told)
     return "\n".join(_trace_text(finding) for finding, _ in told)

@@ -13,12 +13,14 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from engine.cli.simulate_traces import replay_traces
 from engine.driver.simulation.campaign import Totals, run_seeds
 from engine.driver.simulation.make_up import check
 from engine.driver.simulation.plan import Plan, PlanError, plan_from_json, plan_of
 from engine.driver.simulation.run import Outcome, simulate
 from engine.driver.simulation.safety import Violation
 from engine.driver.simulation.shrink import shrink
+from engine.driver.simulation.trace import TraceError
 from engine.profile import PROFILE_NAMES
 
 _SEEDS = re.compile(r"([0-9]{1,18})(?:\.\.([0-9]{1,18}))?")
@@ -51,6 +53,13 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--seeds", type=_seeds, metavar="A..B", help="the seeds, A and B included")
     options.add_argument("--plan", type=Path, metavar="FILE", help="run one plan instead")
+    options.add_argument(
+        "--trace",
+        type=Path,
+        metavar="FILE",
+        help="replay instead what replug check --trace-out FILE.json wrote, and say whether each "
+        "trace ends where it ends in the tables; the exit status is 1 if one does not",
+    )
     options.add_argument("--profile", choices=PROFILE_NAMES, default=PROFILE_NAMES[0])
     options.add_argument(
         "--jobs", type=_jobs, default=len(os.sched_getaffinity(0)), metavar="N", help="processes"
@@ -69,13 +78,15 @@ def run(arguments: list[str]) -> int:
     """Run `replug simulate`."""
     options = parser()
     given = options.parse_args(arguments)
-    if (given.seeds is None) == (given.plan is None):
-        options.error("say which --seeds, or which --plan")
+    if sum(each is not None for each in (given.seeds, given.plan, given.trace)) != 1:
+        options.error("say which --seeds, or which --plan, or which --trace")
     try:
         if given.journal_dir is not None:
             given.journal_dir.mkdir(parents=True, exist_ok=True)
+        if given.trace is not None:
+            return replay_traces(given.trace, given.journal_dir, as_json=given.json)
         return _Report(given).run()
-    except (OSError, PlanError) as error:
+    except (OSError, PlanError, TraceError) as error:
         print(f"replug simulate: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -133,7 +133,7 @@ class Outgoing:
     # -- SAVE_SETUP, ITERATE, SAVE_FINAL, FLUSH
 
     def save_setup(self) -> None:
-        """SAVE_SETUP: start tracking; answers SETUP_DONE."""
+        """SAVE_SETUP: start tracking; answers SETUP_DONE, or STREAM_FAILED where that fails."""
         vm = self._vm
         limit = vm.parameters.max_bandwidth_bytes_per_second
         vm.statistics.ram = RamStatistics()
@@ -143,7 +143,12 @@ class Outgoing:
             downtime_limit_ms=vm.parameters.downtime_limit_ms,
             bandwidth_bytes_per_second=limit or 1 << 30,
         )
-        self._passed(self._precopy.setup(vm.world.now_ms()))
+        try:
+            self._passed(self._precopy.setup(vm.world.now_ms()))
+        except OSError as error:
+            vm.error_description = texts.NOT_TRACKED % error
+            vm.fire(E.STREAM_FAILED)
+            return
         vm.fire(E.SETUP_DONE)
 
     def _passed(self, number: int) -> None:

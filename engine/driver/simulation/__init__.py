@@ -8,4 +8,6 @@ What may live here: a driver like the live one, and who looks on. Rules:
    the same plan gives the same journal, byte for byte, in any process.
 3. `plan` says what happens to a migration, `run` lets it happen, `safety` says what must hold at
    every step, `settle` what must be reached once accidents have stopped.
+4. `replay` lets a counterexample of the tables happen instead: `trace` is what it is, `told` are
+   VMs and a network that wait for a word.
 """

@@ -56,7 +56,7 @@ class _End:
 _Parcel: TypeAlias = bytes | _End
 
 
-class _Wire:
+class Wire:
     """One direction of one channel."""
 
     def __init__(self, network: SimulatedNetwork) -> None:
@@ -73,7 +73,7 @@ class _Wire:
         #: Whether the reader is gone, as far as the writer knows.
         self.broken = False
         #: The wire the other way: it breaks when this one brings a close.
-        self.back: _Wire | None = None
+        self.back: Wire | None = None
 
     # -- writing
 
@@ -108,15 +108,19 @@ class _Wire:
             return
         now = self._loop.time() + _TICK_SECONDS
         while self._flying and self._flying[0][0] <= now:
-            _, parcel = self._flying.popleft()
-            if isinstance(parcel, bytes):
-                self._arrived.append(parcel)
-                continue
-            self.end = self.end or parcel
-            if parcel.closes and self.back is not None:
-                self.back.broken = True
-                self.back.interrupt()
+            self._land()
         self.interrupt()
+
+    def _land(self) -> None:
+        """Let arrive what is next."""
+        _, parcel = self._flying.popleft()
+        if isinstance(parcel, bytes):
+            self._arrived.append(parcel)
+            return
+        self.end = self.end or parcel
+        if parcel.closes and self.back is not None:
+            self.back.broken = True
+            self.back.interrupt()
 
     def lose_flying(self) -> None:
         """Lose what is on its way."""
@@ -170,14 +174,15 @@ class _Wire:
 class SimulatedChannel(Channel):
     """One end of a link."""
 
-    reply_path = True
-
-    def __init__(self, network: SimulatedNetwork, incoming: _Wire, outgoing: _Wire) -> None:
+    def __init__(self, network: SimulatedNetwork, incoming: Wire, outgoing: Wire) -> None:
+        self.reply_path = not network.one_way
         self._network = network
         self._incoming = incoming
         self._outgoing = outgoing
         self._stopped = False
         self._closed = False
+        #: Whether what was written does not get to where it belongs.
+        self.spoilt = False
 
     async def read(self, max_bytes: int) -> bytes:
         while not self._stopped:
@@ -194,7 +199,7 @@ class SimulatedChannel(Channel):
             self._outgoing.put(bytes(view))
 
     async def flushed(self) -> None:
-        if self._stopped:
+        if self._stopped or self.spoilt:
             raise TransportError("Unable to write to socket: Broken pipe")
 
     def end_writing(self) -> None:
@@ -283,8 +288,10 @@ class SimulatedNetwork:
         self.stalled = False
         #: Whether nobody can connect at the moment.
         self.refuses = False
+        #: Whether nobody can answer on the links that are made.
+        self.one_way = False
         self._listeners: dict[tuple[str, int], SimulatedListener] = {}
-        self._wires: list[_Wire] = []
+        self._wires: list[Wire] = []
         #: The two ends of the newest link: the source's, the target's.
         self.ends: tuple[SimulatedChannel, SimulatedChannel] | None = None
 
@@ -293,15 +300,29 @@ class SimulatedNetwork:
         assert isinstance(uri, TcpUri)
         await asyncio.sleep(2 * self.conditions.latency_ms / 1000)
         listener = self._listeners.get((uri.host, uri.port))
-        if listener is None or self.refuses or self.stalled:
+        # What cannot answer may be a file: nobody need be there.
+        nobody = listener is None and not self.one_way
+        if nobody or self.refuses or self.stalled:
             reason = "Connection timed out" if self.stalled else "Connection refused"
             raise TransportError(f"Failed to connect to '{uri.host}:{uri.port}': {reason}")
-        there, back = _Wire(self), _Wire(self)
+        self.ends = self._link()
+        if listener is not None:
+            self._offer(listener, self.ends[1])
+        return self.ends[0]
+
+    def _link(self) -> tuple[SimulatedChannel, SimulatedChannel]:
+        """Make a link; return the source's end and the target's."""
+        there, back = self._wire(), self._wire()
         there.back, back.back = back, there
         self._wires += [there, back]
-        self.ends = SimulatedChannel(self, back, there), SimulatedChannel(self, there, back)
-        listener.offer(self.ends[1])
-        return self.ends[0]
+        return SimulatedChannel(self, back, there), SimulatedChannel(self, there, back)
+
+    def _wire(self) -> Wire:
+        return Wire(self)
+
+    def _offer(self, listener: SimulatedListener, channel: SimulatedChannel) -> None:
+        """Let a listener know of a channel."""
+        listener.offer(channel)
 
     def listen(self, uri: Uri, accepted: Callable[[Channel], None]) -> Listener:
         """Open the incoming end of a stream; `accepted` is told of each that comes."""

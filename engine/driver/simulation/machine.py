@@ -77,7 +77,7 @@ class SimulatedMemory:
         """Keep it: it is compared after its process has ended."""
 
 
-class _WatchedVm(LiveVm):
+class WatchedVm(LiveVm):
     """The live VM, with somebody looking on once it is built."""
 
     watched_by: SimulatedVm | None = None
@@ -98,6 +98,11 @@ class _WatchedVm(LiveVm):
 
 class SimulatedVm:
     """One VM process, from its start to its end."""
+
+    #: What it is in the core.
+    live_class: type[WatchedVm] = WatchedVm
+    #: What its RAM is.
+    memory_class: type[SimulatedMemory] = SimulatedMemory
 
     def __init__(
         self,
@@ -122,8 +127,8 @@ class SimulatedVm:
         self._session = QmpSession(profile.version, profile.package)
         self._session.receive(b'{"execute": "qmp_capabilities"}\n')
         self._declared = QmpSession(profile.version, profile.package)
-        self.memory = SimulatedMemory(configuration.ram_bytes)
-        self.live = _WatchedVm(
+        self.memory = self.memory_class(configuration.ram_bytes)
+        self.live = self.live_class(
             configuration,
             resolve_fd=lambda name: self._dispatcher.resolve_descriptor(name),
             emit=self._emit,

@@ -13,6 +13,7 @@ from statemachines.checker.page.journal_story import Telling, page_of_journals
 from statemachines.checker.page.stories import (
     Story,
     codes_of_events,
+    followed,
     story_of,
     story_of_codes,
     story_of_property,
@@ -23,6 +24,7 @@ __all__ = [
     "Story",
     "Telling",
     "codes_of_events",
+    "followed",
     "page_of",
     "page_of_journals",
     "story_of",

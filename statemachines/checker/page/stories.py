@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from statemachines.checker.explore import Explorer
+from statemachines.checker.joint import Joint
 from statemachines.checker.page.rules import guard_json
 from statemachines.checker.plain import side_of
 from statemachines.checker.trace import TraceStep, event_of, what_of
@@ -101,6 +102,17 @@ def codes_of_events(
 
     :raise LookupError: if one of them cannot happen where it stands; says which.
     """
+    codes, _ = followed(explorer, events)
+    return codes
+
+
+def followed(
+    explorer: Explorer, events: Iterable[Mapping[str, str | int | None]]
+) -> tuple[tuple[int, ...], Joint]:
+    """Return the label codes of replayable events, and the joint state that they lead to.
+
+    :raise LookupError: if one of them cannot happen where it stands; says which.
+    """
     key = explorer.visited.keys[:1]
     codes = []
     for number, event in enumerate(events, 1):
@@ -113,7 +125,7 @@ def codes_of_events(
                 break
         else:
             raise LookupError(f"event {number} cannot happen: {dict(event)}")
-    return tuple(codes)
+    return tuple(codes), explorer.unpack(key)
 
 
 def _event_of(explorer: Explorer, code: int) -> dict[str, str | int | None]:
