@@ -15,6 +15,7 @@ from statemachines.states import (
     Hidden,
     Incoming,
     Link,
+    Migration,
     Resume,
     RunState,
     State,
@@ -323,6 +324,7 @@ SPOILT = Observer(
             Watch((Spoilt.NO,), event, Spoilt.YES, when=Not(In(Takeover.IDLE)))
             for event in (E.HELLO_BAD, E.RECV_BAD_STATE, E.LOAD_FAILED, E.RECV_ABORT)
         ),
+        Watch((Spoilt.NO,), E.RECV_REFUSE, Spoilt.YES, when=In(Migration.SETUP)),
         Watch((Spoilt.NO,), E.STREAM_BAD, Spoilt.YES, when=In(Incoming.ACTIVE)),
         Watch((Spoilt.NO,), E.DIGEST_MISMATCH, Spoilt.YES, when=In(Handover.DELIVERED)),
         Watch((Spoilt.YES,), E.MIGRATE, Spoilt.NO),
