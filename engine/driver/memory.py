@@ -23,6 +23,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
+import numpy as np
+
+from devices.page_runs import Runs, intersection, one_run
 from devices.ram import PAGE_BYTES, BitmapRam
 
 _DIGEST_BLOCK_BYTES = 1 << 20
@@ -163,7 +166,7 @@ _ZERO_HASH = hashlib.sha256(bytes(_DIGEST_BLOCK_BYTES)).digest()
 
 
 class GuestRam(BitmapRam):
-    """RAM in a memfd: at the start of tracking, what was never touched is not dirty but zero."""
+    """RAM in a memfd: what was never touched is not dirty but zero, and is not read."""
 
     def __init__(self, memory: Memory) -> None:
         super().__init__(memory.buffer)
@@ -171,7 +174,9 @@ class GuestRam(BitmapRam):
 
     def start_tracking(self, *, all_dirty: bool = False) -> None:
         """Record writes from now on; with `all_dirty`, every page that may hold contents."""
-        super().start_tracking(all_dirty=False)
-        if all_dirty:
-            for start, end in self._memory.extents():
-                self._dirty[start // PAGE_BYTES : -(-end // PAGE_BYTES)] = True
+        self._record.start(self._holding(one_run(0, self.pages if all_dirty else 0)))
+
+    def _holding(self, runs: Runs) -> Runs:
+        extents = np.array(self._memory.extents(), dtype=np.int64).reshape(-1, 2)
+        extents[:, 1] += PAGE_BYTES - 1
+        return intersection(runs, extents // PAGE_BYTES)
