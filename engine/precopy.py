@@ -94,7 +94,7 @@ class Precopy:
             nonzero = self._ram.nonzero_mask(ahead)
             ahead, nonzero = _leading_zeros(ahead, nonzero)
         self._offset += len(ahead)
-        self._statistics.remaining_pages = self.queued_pages + self._ram.dirty_count
+        self._statistics.remaining_pages = self.queued_pages
         return list(self._messages(ahead, nonzero))
 
     def _messages(
