@@ -69,6 +69,9 @@ class Precopy:
         dirty = self._ram.take_dirty()
         self._queue = np.union1d(left, dirty) if len(left) else dirty
         self._offset = 0
+        if self._statistics.passes:
+            # The first pass takes all there is, whenever it was written.
+            self._statistics.dirtied_pages += len(dirty)
         if self._synchronised_ms is not None and now_ms > self._synchronised_ms:
             seconds = (now_ms - self._synchronised_ms) / 1000
             self._statistics.dirty_pages_rate = int(len(dirty) / seconds)

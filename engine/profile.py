@@ -27,6 +27,8 @@ class Timings:
     cancel_wait_ms: float = 30_000.0
     #: Between two heartbeats.
     heartbeat_interval_ms: float = 1_000.0
+    #: The shortest time that auto-converge judges a guest by (QEMU: a second).
+    throttle_period_ms: float = 1_000.0
 
 
 class DirtyTracking(StrEnum):
