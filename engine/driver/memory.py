@@ -34,7 +34,7 @@ from typing import Protocol
 import numpy as np
 
 from devices.dirty import DirtyBitmap, DirtyRecord
-from devices.page_runs import Runs, one_run
+from devices.page_runs import Runs
 from devices.ram import PAGE_BYTES, BitmapRam
 from engine.driver.dirty_kernel import KernelDirtyRecord
 from engine.driver.residency import Residency
@@ -147,7 +147,7 @@ class GuestMemory:
             else:
                 self._kernel_record = record
                 return record
-        return DirtyBitmap(size_bytes // PAGE_BYTES)
+        return DirtyBitmap(size_bytes // PAGE_BYTES, self.holding)
 
     def begin_tracking(self) -> None:
         """Lend the descriptor to nobody from now on; MemoryLentError when it is lent."""
@@ -265,7 +265,7 @@ class GuestRam(BitmapRam):
         MemoryLentError when not only this process can write to it.
         """
         self._memory.begin_tracking()
-        self._record.start(self._holding(one_run(0, self.pages if all_dirty else 0)))
+        super().start_tracking(all_dirty=all_dirty)
 
     def stop_tracking(self) -> None:
         super().stop_tracking()

@@ -79,7 +79,7 @@ class SimulatedMemory:
 
     def dirty_record(self, choice: DirtyTracking) -> DirtyRecord:
         """Return a bitmap, whatever was chosen: what the kernel does is not simulated."""
-        return DirtyBitmap(len(self.contents) // PAGE_BYTES)
+        return DirtyBitmap(len(self.contents) // PAGE_BYTES, self.holding)
 
     def begin_tracking(self) -> None:
         """Do nothing: it has one user."""
