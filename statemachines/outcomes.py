@@ -24,6 +24,7 @@ from statemachines.states import (
     Link,
     Lower,
     Migration,
+    PauseCapability,
     Primary,
     Request,
     RunState,
@@ -98,6 +99,14 @@ SOMETIMES: tuple[Property, ...] = (
         "A migration waits in pre-switchover.",
         _source(In(Migration.PRE_SWITCHOVER)),
         "migration.c migration_maybe_pause",
+        covers=(11,),
+    ),
+    Property(
+        "goes-on-when-continued",
+        Kind.SOMETIMES,
+        "A migration that waited in pre-switchover completes.",
+        _source(In(Migration.COMPLETED), In(PauseCapability.ON)),
+        "migration.c qmp_migrate_continue",
         covers=(11,),
     ),
     Property(
