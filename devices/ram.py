@@ -1,7 +1,8 @@
 """Guest RAM: the pages a migration moves, and the record of which of them were written.
 
 What may live here: the interface `Ram`, and `BitmapRam`, which keeps it over any writable buffer
-(a bytearray in tests, a shared mapping in the driver). Where the buffer comes from is not said.
+(a bytearray in tests, a shared mapping in the driver). Where the buffer comes from is not said;
+how writes are recorded is dirty.py's, how zero pages are told from others zero_pages.py's.
 
 The rules:
 
@@ -12,7 +13,10 @@ The rules:
    business of whoever streams them (`start_tracking(all_dirty=True)` asks for it).
 4. A page is marked after its bytes are in place, and `take_dirty` clears exactly the marks that it
    reports. A writer on another thread may therefore cause a page to be sent twice, never missed.
-5. Everything works on arrays of pages; there is no Python loop per page.
+   A record may name a page that was not written, too.
+5. Everything works on arrays of pages or of runs (page_runs.py); there is no Python loop per page.
+6. Whether a page is zero is said without touching it where that is known: `_holding` names the
+   pages that may hold contents, the others are zero and stay as they are.
 """
 
 from __future__ import annotations
@@ -23,17 +27,18 @@ from typing import Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from devices.dirty import DirtyBitmap, DirtyRecord
+from devices.page_runs import Indexes, Runs, difference, indexes_of, one_run, runs_of, split
+from devices.zero_pages import nonzero_marks
+
 #: Bytes in a page, on the wire and in the dirty bitmap (x86's; QEMU's TARGET_PAGE_SIZE there).
 PAGE_BYTES = 4096
 #: 64-bit words in a page.
 PAGE_WORDS = PAGE_BYTES // 8
 
-#: Pages looked at in one go when searching for zeros: 512 KiB, which stays in the cache.
-_SCAN_PAGES = 128
 #: Bytes given to a hash function in one go: large enough for hashlib to let other threads run.
 _DIGEST_BYTES = 16 << 20
 
-Indexes: TypeAlias = npt.NDArray[np.int64]
 Rows: TypeAlias = npt.NDArray[np.uint64]
 Buffer: TypeAlias = bytes | bytearray | memoryview | npt.NDArray[np.uint8] | npt.NDArray[np.uint64]
 
@@ -64,8 +69,16 @@ class Ram(Protocol):
         ...
 
     @property
+    def tracked_by(self) -> str:
+        """What notes writes while tracking: `bitmap`, or another record's name."""
+        ...
+
+    @property
     def dirty_count(self) -> int:
-        """How many pages `take_dirty` would return now; 0 while not tracking."""
+        """How many pages `take_dirty` would return now; 0 while not tracking.
+
+        Costs a scan of the whole record, so it is asked once per pass, not once per batch.
+        """
         ...
 
     def read(self, offset: int, length: int) -> bytes:
@@ -88,12 +101,38 @@ class Ram(Protocol):
         """Give a read-only view of the whole of RAM, without copying."""
         ...
 
+    def page_view(self, first_page: int, count: int) -> memoryview:
+        """Give a read-only view of whole pages, without copying."""
+        ...
+
+    def receive_view(self, first_page: int, count: int) -> memoryview:
+        """Give a writable view of whole pages, for a stream to be read into, without copying.
+
+        While tracking, the pages count as written from now on. Whoever fills it later than the
+        next `take_dirty` has to ask for it anew.
+        """
+        ...
+
     def load_pages(self, page_indexes: Indexes, data: Buffer) -> None:
         """Scatter the pages in `data`, in order, to `page_indexes` (the target's side)."""
         ...
 
     def zero_pages(self, indexes: Indexes) -> None:
         """Make these pages zero, writing only to those that are not."""
+        ...
+
+    def zero_runs(self, runs: Runs) -> None:
+        """Make the pages of these runs zero, writing only to those that are not.
+
+        Pages that were never touched stay so; the cost is in the pages that were.
+        """
+        ...
+
+    def split_zero(self, runs: Runs) -> tuple[Runs, Runs]:
+        """Divide runs into those with contents and those of zeros, at the speed of memory.
+
+        Pages that were never touched are not read.
+        """
         ...
 
     def nonzero_mask(self, indexes: Indexes) -> npt.NDArray[np.bool_]:
@@ -108,6 +147,10 @@ class Ram(Protocol):
         """Return the marked pages, ascending, and clear their marks."""
         ...
 
+    def take_dirty_runs(self) -> Runs:
+        """Return the marked pages as runs, and clear their marks."""
+        ...
+
     def stop_tracking(self) -> None:
         """Stop recording writes and forget all marks."""
         ...
@@ -118,10 +161,14 @@ class Ram(Protocol):
 
 
 class BitmapRam:
-    """Guest RAM over a writable buffer, with one byte per page to record writes."""
+    """Guest RAM over a writable buffer; writes are recorded with one byte per page."""
 
-    def __init__(self, buffer: bytearray | memoryview | npt.NDArray[np.uint8]) -> None:
-        """Use `buffer` as RAM, without copying.
+    def __init__(
+        self,
+        buffer: bytearray | memoryview | npt.NDArray[np.uint8],
+        record: DirtyRecord | None = None,
+    ) -> None:
+        """Use `buffer` as RAM, without copying, and `record` instead of the bytes per page.
 
         RamShapeError when it is read-only, empty or not a whole number of pages.
         """
@@ -137,8 +184,7 @@ class BitmapRam:
         self._view = view
         self._bytes: npt.NDArray[np.uint8] = np.frombuffer(view, dtype=np.uint8)
         self._rows: Rows = self._bytes.view(np.uint64).reshape(-1, PAGE_WORDS)
-        self._dirty = np.zeros(self.pages, dtype=np.bool_)
-        self._tracking = False
+        self._record = DirtyBitmap(self.pages) if record is None else record
 
     @property
     def size_bytes(self) -> int:
@@ -149,8 +195,12 @@ class BitmapRam:
         return self._view.nbytes // PAGE_BYTES
 
     @property
+    def tracked_by(self) -> str:
+        return self._record.name
+
+    @property
     def dirty_count(self) -> int:
-        return int(np.count_nonzero(self._dirty))
+        return self._record.count()
 
     def read(self, offset: int, length: int) -> bytes:
         self._check_span(offset, length)
@@ -178,11 +228,18 @@ class BitmapRam:
                 f" not {rows_uint64_2d.dtype} in shape {rows_uint64_2d.shape}"
             )
         self._rows[indexes] = rows_uint64_2d
-        if self._tracking:
-            self._dirty[indexes] = True
+        self._record.mark_scattered(indexes)
 
     def view(self) -> memoryview:
         return self._view.toreadonly()
+
+    def page_view(self, first_page: int, count: int) -> memoryview:
+        return self._pages(first_page, count).toreadonly()
+
+    def receive_view(self, first_page: int, count: int) -> memoryview:
+        pages = self._pages(first_page, count)
+        self._record.mark(first_page, first_page + count)
+        return pages
 
     def load_pages(self, page_indexes: Indexes, data: Buffer) -> None:
         indexes = self._check_indexes(page_indexes)
@@ -193,59 +250,87 @@ class BitmapRam:
             )
         # numpy takes care of data that starts at an odd address, as a network buffer may.
         self._rows[indexes] = given.view(np.uint64).reshape(-1, PAGE_WORDS)
-        if self._tracking:
-            self._dirty[indexes] = True
+        self._record.mark_scattered(indexes)
 
     def zero_pages(self, indexes: Indexes) -> None:
-        checked = self._check_indexes(indexes)
-        written = checked[self._nonzero(checked)]
-        self._rows[written] = 0
-        if self._tracking:
-            self._dirty[written] = True
+        self._zero(runs_of(np.unique(self._check_indexes(indexes))))
+
+    def zero_runs(self, runs: Runs) -> None:
+        self._zero(self._check_runs(runs))
+
+    def split_zero(self, runs: Runs) -> tuple[Runs, Runs]:
+        checked = self._check_runs(runs)
+        full = self._with_contents(checked)
+        return full, difference(checked, full)
 
     def nonzero_mask(self, indexes: Indexes) -> npt.NDArray[np.bool_]:
-        return self._nonzero(self._check_indexes(indexes))
+        checked = self._check_indexes(indexes)
+        distinct, places = np.unique(checked, return_inverse=True)
+        full = indexes_of(self._with_contents(runs_of(distinct)))
+        return np.isin(distinct, full, assume_unique=True)[places]
 
     def start_tracking(self, *, all_dirty: bool = False) -> None:
-        self._dirty[:] = all_dirty
-        self._tracking = True
+        self._record.start(one_run(0, self.pages if all_dirty else 0))
 
     def take_dirty(self) -> Indexes:
-        taken = np.flatnonzero(self._dirty).astype(np.int64, copy=False)
-        self._dirty[taken] = False
-        return taken
+        return indexes_of(self.take_dirty_runs())
+
+    def take_dirty_runs(self) -> Runs:
+        return self._record.take()
 
     def stop_tracking(self) -> None:
-        self._tracking = False
-        self._dirty[:] = False
+        self._record.stop()
 
     def digest(self, update: Callable[[memoryview], object]) -> None:
         whole = self.view()
         for start in range(0, self.size_bytes, _DIGEST_BYTES):
             update(whole[start : start + _DIGEST_BYTES])
 
-    def _nonzero(self, indexes: Indexes) -> npt.NDArray[np.bool_]:
-        # Most pages that are not zero show it in their first word; only the rest is read whole.
-        mask: npt.NDArray[np.bool_] = self._rows[indexes, 0] != 0
-        unsure = np.flatnonzero(~mask)
-        for start in range(0, unsure.size, _SCAN_PAGES):
-            places = unsure[start : start + _SCAN_PAGES]
-            mask[places] = self._rows[indexes[places]].any(axis=1)
-        return mask
+    def _holding(self, runs: Runs) -> Runs:
+        """Return the pages of the runs that may hold contents; the rest is known to be zero."""
+        return runs
+
+    def _with_contents(self, runs: Runs) -> Runs:
+        holding = self._holding(runs)
+        return split(holding, nonzero_marks(self._rows, holding))[0]
+
+    def _zero(self, runs: Runs) -> None:
+        written = indexes_of(self._with_contents(runs))
+        self._rows[written] = 0
+        self._record.mark_scattered(written)
 
     def _put(self, offset: int, given: npt.NDArray[np.uint8]) -> None:
         if given.size == 0:
             return
         end = offset + given.size
         self._bytes[offset:end] = given
-        if self._tracking:
-            self._dirty[offset // PAGE_BYTES : (end - 1) // PAGE_BYTES + 1] = True
+        self._record.mark(offset // PAGE_BYTES, (end - 1) // PAGE_BYTES + 1)
 
     def _check_span(self, offset: int, length: int) -> None:
         if offset < 0 or length < 0 or offset + length > self.size_bytes:
             raise RamRangeError(
                 f"{length} bytes at offset {offset} are not inside RAM of {self.size_bytes} bytes"
             )
+
+    def _pages(self, first_page: int, count: int) -> memoryview:
+        start, length = first_page * PAGE_BYTES, count * PAGE_BYTES
+        self._check_span(start, length)
+        return self._view[start : start + length]
+
+    def _check_runs(self, runs: Runs) -> Runs:
+        if runs.ndim != 2 or runs.shape[1] != 2 or runs.dtype != np.int64:
+            raise RamShapeError(
+                f"runs of pages are int64 in shape (n, 2), not {runs.dtype} in shape {runs.shape}"
+            )
+        edges = runs.reshape(-1)
+        if not (edges[1:] > edges[:-1]).all():
+            raise RamShapeError("runs of pages ascend, none is empty and no two touch")
+        if edges.size and (edges[0] < 0 or edges[-1] > self.pages):
+            raise RamRangeError(
+                f"runs from page {edges[0]} up to page {edges[-1]} are not inside RAM of "
+                f"{self.pages} pages"
+            )
+        return runs
 
     def _check_indexes(self, indexes: Indexes) -> Indexes:
         if indexes.ndim != 1 or not np.issubdtype(indexes.dtype, np.integer):

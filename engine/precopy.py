@@ -69,6 +69,9 @@ class Precopy:
         dirty = self._ram.take_dirty()
         self._queue = np.union1d(left, dirty) if len(left) else dirty
         self._offset = 0
+        if self._statistics.passes:
+            # The first pass takes all there is, whenever it was written.
+            self._statistics.dirtied_pages += len(dirty)
         if self._synchronised_ms is not None and now_ms > self._synchronised_ms:
             seconds = (now_ms - self._synchronised_ms) / 1000
             self._statistics.dirty_pages_rate = int(len(dirty) / seconds)
@@ -94,7 +97,7 @@ class Precopy:
             nonzero = self._ram.nonzero_mask(ahead)
             ahead, nonzero = _leading_zeros(ahead, nonzero)
         self._offset += len(ahead)
-        self._statistics.remaining_pages = self.queued_pages + self._ram.dirty_count
+        self._statistics.remaining_pages = self.queued_pages
         return list(self._messages(ahead, nonzero))
 
     def _messages(

@@ -13,6 +13,7 @@ Rules kept here:
 from __future__ import annotations
 
 from statemachines.agreements import AGREEMENTS
+from statemachines.agreements_of_guests import AGREEMENTS_OF_GUESTS
 from statemachines.agreements_of_primaries import AGREEMENTS_OF_PRIMARIES
 from statemachines.claims import At, Every, Kind, Neither, Property, never, never_some
 from statemachines.claims import at_source as _source
@@ -291,6 +292,7 @@ ALWAYS: tuple[Property, ...] = (
 PROPERTIES: tuple[Property, ...] = (
     *ALWAYS,
     *AGREEMENTS,
+    *AGREEMENTS_OF_GUESTS,
     *AGREEMENTS_OF_PRIMARIES,
     *SOMETIMES,
     *RESOLVES,

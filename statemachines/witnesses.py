@@ -15,6 +15,7 @@ from statemachines.states import (
     Hidden,
     Incoming,
     Link,
+    Migration,
     Resume,
     RunState,
     State,
@@ -76,9 +77,7 @@ class Device(State):
 class SetReturnPath(State):
     """What return-path was last set to."""
 
-    #: Nothing was said: it is off.
-    UNSAID = "unsaid"
-    #: Off.
+    #: Off, or nothing was said.
     OFF = "off"
     #: On.
     ON = "on"
@@ -87,9 +86,7 @@ class SetReturnPath(State):
 class SetPause(State):
     """What pause-before-switchover was last set to."""
 
-    #: Nothing was said: it is off.
-    UNSAID = "unsaid"
-    #: Off.
+    #: Off, or nothing was said.
     OFF = "off"
     #: On.
     ON = "on"
@@ -254,8 +251,8 @@ SET_RETURN_PATH = Observer(
     SetReturnPath,
     Per.VM,
     (
-        Watch(tuple(SetReturnPath), E.RETURN_PATH_ON, SetReturnPath.ON),
-        Watch(tuple(SetReturnPath), E.RETURN_PATH_OFF, SetReturnPath.OFF),
+        Watch((SetReturnPath.OFF,), E.RETURN_PATH_ON, SetReturnPath.ON),
+        Watch((SetReturnPath.ON,), E.RETURN_PATH_OFF, SetReturnPath.OFF),
     ),
 )
 SET_PAUSE = Observer(
@@ -263,8 +260,8 @@ SET_PAUSE = Observer(
     SetPause,
     Per.VM,
     (
-        Watch(tuple(SetPause), E.PAUSE_ON, SetPause.ON),
-        Watch(tuple(SetPause), E.PAUSE_OFF, SetPause.OFF),
+        Watch((SetPause.OFF,), E.PAUSE_ON, SetPause.ON),
+        Watch((SetPause.ON,), E.PAUSE_OFF, SetPause.OFF),
     ),
 )
 SINCE_STATE = Observer(
@@ -327,6 +324,7 @@ SPOILT = Observer(
             Watch((Spoilt.NO,), event, Spoilt.YES, when=Not(In(Takeover.IDLE)))
             for event in (E.HELLO_BAD, E.RECV_BAD_STATE, E.LOAD_FAILED, E.RECV_ABORT)
         ),
+        Watch((Spoilt.NO,), E.RECV_REFUSE, Spoilt.YES, when=In(Migration.SETUP)),
         Watch((Spoilt.NO,), E.STREAM_BAD, Spoilt.YES, when=In(Incoming.ACTIVE)),
         Watch((Spoilt.NO,), E.DIGEST_MISMATCH, Spoilt.YES, when=In(Handover.DELIVERED)),
         Watch((Spoilt.YES,), E.MIGRATE, Spoilt.NO),

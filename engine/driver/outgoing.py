@@ -11,7 +11,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+from devices.ram import PAGE_BYTES
 from engine import texts
+from engine.auto_converge import AutoConverge
 from engine.driver.channel import Channel, TransportError
 from engine.driver.connection import Connection
 from engine.driver.surroundings import Connect
@@ -45,6 +47,7 @@ class Outgoing:
         self._connect_to = connect
         self._connection: Connection | None = None
         self._precopy: Precopy | None = None
+        self._auto_converge = AutoConverge(vm.profile.timings.throttle_period_ms)
         self._tasks: set[asyncio.Task[None]] = set()
         self._own_digest: asyncio.Future[bytes] | None = None
         #: When something last came from the target.
@@ -121,6 +124,7 @@ class Outgoing:
         if self._precopy is not None:
             self._precopy.finish()
             self._precopy = None
+        self._slow_guest_by(0)
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -143,13 +147,36 @@ class Outgoing:
             downtime_limit_ms=vm.parameters.downtime_limit_ms,
             bandwidth_bytes_per_second=limit or 1 << 30,
         )
+        self._auto_converge = AutoConverge(vm.profile.timings.throttle_period_ms)
         try:
-            self._passed(self._precopy.setup(vm.world.now_ms()))
+            number = self._precopy.setup(vm.world.now_ms())
         except OSError as error:
-            vm.error_description = texts.NOT_TRACKED % error
-            vm.fire(E.STREAM_FAILED)
+            self._not_tracked(error)
             return
+        self._passed(number)
+        self._throttle()
         vm.fire(E.SETUP_DONE)
+
+    def _not_tracked(self, error: OSError) -> None:
+        """Fail the stream: nobody can say which pages are still to be sent."""
+        self._vm.error_description = texts.NOT_TRACKED % error
+        self._vm.fire(E.STREAM_FAILED)
+
+    def _throttle(self) -> None:
+        """Slow the guest down as auto-converge wants it after a synchronisation."""
+        vm, ram = self._vm, self._vm.statistics.ram
+        is_on = vm.capabilities.on(Capability.AUTO_CONVERGE)
+        percent = self._auto_converge.synchronised(
+            vm.world.now_ms(),
+            dirtied_bytes=ram.dirtied_pages * PAGE_BYTES,
+            sent_bytes=ram.transferred_bytes,
+            throttling=vm.parameters.throttling if is_on else None,
+        )
+        self._slow_guest_by(percent)
+
+    def _slow_guest_by(self, percent: int) -> None:
+        self._vm.statistics.ram.throttle_percent = percent
+        self._vm.guest.workload.throttle(percent)
 
     def _passed(self, number: int) -> None:
         if self._vm.events_enabled:
@@ -172,7 +199,13 @@ class Outgoing:
             self._vm.error_description = self._vm.error_description or texts.BROKEN_PIPE
             self._vm.fire(E.STREAM_FAILED)
         else:
-            self._spawn(work(self._connection, self._precopy))
+            self._spawn(self._tracked(work(self._connection, self._precopy)))
+
+    async def _tracked(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except OSError as error:
+            self._not_tracked(error)
 
     async def _iterate(self, connection: Connection, precopy: Precopy) -> None:
         vm = self._vm
@@ -182,6 +215,7 @@ class Outgoing:
             connection.send(precopy.end_of_pass())
             precopy.downtime_limit_ms = vm.parameters.downtime_limit_ms
             self._passed(precopy.synchronise(vm.world.now_ms()))
+            self._throttle()
             if precopy.converged():
                 vm.fire(E.CONVERGED)
                 return

@@ -309,7 +309,7 @@ class _Stage:
             done = live.expire(what)
         else:
             network.refuses = what is E.CONNECT_FAILED
-            vm.memory.fails = what is E.STREAM_FAILED
+            vm.memory.record.fails = what is E.STREAM_FAILED
             if what is E.STREAM_FAILED and network.ends is not None:
                 network.ends[0].spoilt = True
             done = asked is not None and live.release(Command[asked])

@@ -15,6 +15,9 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from devices.dirty import DirtyBitmap, DirtyRecord
+from devices.page_runs import Runs
+from devices.ram import PAGE_BYTES
 from engine.driver.channel import Channel, TransportError
 from engine.driver.simulation.link import (
     LinkConditions,
@@ -25,6 +28,7 @@ from engine.driver.simulation.link import (
 )
 from engine.driver.simulation.machine import SimulatedMemory, SimulatedVm, WatchedVm
 from engine.driver.transport import Listener
+from engine.profile import DirtyTracking
 from engine.uri import Uri
 from statemachines.effects import Command
 from statemachines.events import E
@@ -85,16 +89,24 @@ class _ToldLive(WatchedVm):
         self._tick = None
 
 
-class _ToldMemory(SimulatedMemory):
-    """Guest RAM whose host may be told to fail."""
+class _ToldRecord(DirtyBitmap):
+    """What notes writes, on a host that may be told to fail."""
 
-    #: Whether the host does not say where it holds data.
+    #: Whether the host does not tell what was written.
     fails = False
 
-    def extents(self) -> list[tuple[int, int]]:
+    def take(self) -> Runs:
         if self.fails:
             raise OSError(errno.EIO, "Input/output error")
-        return super().extents()
+        return super().take()
+
+
+class _ToldMemory(SimulatedMemory):
+    """Guest RAM of such a host."""
+
+    def dirty_record(self, choice: DirtyTracking) -> DirtyRecord:
+        self.record = _ToldRecord(len(self.contents) // PAGE_BYTES, self.holding)
+        return self.record
 
 
 class ToldVm(SimulatedVm):

@@ -26,6 +26,10 @@ def indexes(*numbers: int) -> npt.NDArray[np.int64]:
     return np.array(numbers, dtype=np.int64)
 
 
+def runs(*rows: tuple[int, int]) -> npt.NDArray[np.int64]:
+    return np.array(rows, dtype=np.int64).reshape(-1, 2)
+
+
 def page(fill: int) -> bytes:
     return bytes([fill]) * PAGE_BYTES
 
@@ -92,6 +96,13 @@ OUTSIDE: list[tuple[str, Act]] = [
     ),
     ("zero beyond", lambda ram: ram.zero_pages(indexes(1, PAGES))),
     ("look beyond", lambda ram: ram.nonzero_mask(indexes(PAGES))),
+    ("view before", lambda ram: ram.page_view(-1, 1)),
+    ("view beyond", lambda ram: ram.page_view(PAGES - 1, 2)),
+    ("view fewer than none", lambda ram: ram.page_view(3, -1)),
+    ("receive before", lambda ram: ram.receive_view(-1, 1)),
+    ("receive beyond", lambda ram: ram.receive_view(1, PAGES)),
+    ("zero runs beyond", lambda ram: ram.zero_runs(runs((0, 1), (4, PAGES + 1)))),
+    ("split runs before", lambda ram: ram.split_zero(runs((-1, 1)))),
 ]
 
 MISSHAPEN: list[tuple[str, Act]] = [
@@ -101,6 +112,11 @@ MISSHAPEN: list[tuple[str, Act]] = [
     ("a row too many", lambda ram: ram.write_scattered(indexes(0), rows(1, 2))),
     ("strided", lambda ram: ram.write(0, rows(1, 2)[:, ::2])),
     ("indexes in two dimensions", lambda ram: ram.zero_pages(indexes(1, 2).reshape(1, 2))),
+    ("runs in one dimension", lambda ram: ram.zero_runs(indexes(1, 2))),
+    ("runs of fractions", lambda ram: ram.split_zero(np.array([[1.0, 2.0]]))),
+    ("an empty run", lambda ram: ram.zero_runs(runs((1, 1)))),
+    ("runs that descend", lambda ram: ram.zero_runs(runs((4, 5), (1, 2)))),
+    ("runs that touch", lambda ram: ram.split_zero(runs((1, 2), (2, 3)))),
     ("fractions", lambda ram: ram.zero_pages(np.array([1.0]))),
 ]
 
@@ -130,6 +146,8 @@ WRITES: list[tuple[str, Act, list[int]]] = [
     ("scattered", lambda ram: ram.write_scattered(indexes(6, 0, 6), rows(1, 2, 3)), [0, 6]),
     ("loaded", lambda ram: ram.load_pages(indexes(5, 2), page(1) * 2), [2, 5]),
     ("zeroed, but zero already", lambda ram: ram.zero_pages(indexes(1, 2)), []),
+    ("runs zeroed, but zero already", lambda ram: ram.zero_runs(runs((1, 3), (5, 6))), []),
+    ("received", lambda ram: ram.receive_view(2, 3), [2, 3, 4]),
 ]
 
 
@@ -148,6 +166,29 @@ def test_a_write_marks_the_pages_it_touches(ram: BitmapRam, act: Act, dirty: lis
     act(ram)
     ram.stop_tracking()
     assert ram.dirty_count == 0, "stopping forgets"
+
+
+def test_dirty_pages_come_as_runs_too(ram: BitmapRam) -> None:
+    ram.start_tracking()
+    ram.write_pages(2, page(1) * 2)
+    ram.write(5 * PAGE_BYTES, b"x")
+    ram.write_pages(4, page(2))
+    ram.write(0, b"x")
+    taken = ram.take_dirty_runs()
+    assert taken.dtype == np.int64
+    assert taken.tolist() == [[0, 1], [2, 6]]
+    assert ram.take_dirty_runs().shape == (0, 2)
+
+
+def test_views_of_pages_are_ram_itself(ram: BitmapRam) -> None:
+    received = ram.receive_view(3, 2)
+    received[0] = received[-1] = 7
+    assert ram.read(3 * PAGE_BYTES, 1) == ram.read(5 * PAGE_BYTES - 1, 1) == b"\x07"
+    seen = ram.page_view(4, 2)
+    assert (seen.nbytes, seen.readonly, seen[PAGE_BYTES - 1]) == (2 * PAGE_BYTES, True, 7)
+    assert ram.page_view(PAGES, 0).nbytes == 0
+    with pytest.raises(TypeError, match="read-only"):
+        seen[0] = 1
 
 
 def test_tracking_can_start_with_all_pages_dirty(ram: BitmapRam) -> None:
@@ -176,10 +217,25 @@ def test_a_page_is_zero_only_when_every_word_is() -> None:
     assert ram.nonzero_mask(indexes(100)).all()
 
 
+def test_runs_are_divided_by_whether_they_are_zero() -> None:
+    ram = BitmapRam(bytearray(100 * PAGE_BYTES))
+    for number in (3, 4, 30, 31, 80):
+        ram.write((number + 1) * PAGE_BYTES - 1, b"x")
+    full, zero = ram.split_zero(runs((0, 4), (10, 50), (80, 81), (90, 100)))
+    assert full.tolist() == [[3, 4], [30, 32], [80, 81]]
+    assert zero.tolist() == [[0, 3], [10, 30], [32, 50], [90, 100]]
+    ram.start_tracking()
+    ram.zero_runs(runs((4, 31), (80, 100)))
+    assert ram.take_dirty().tolist() == [4, 30, 80]
+    assert ram.split_zero(runs((0, 100)))[0].tolist() == [[3, 4], [31, 32]]
+
+
 def test_no_pages_at_all_is_fine(ram: BitmapRam) -> None:
     ram.load_pages(indexes(), b"")
     ram.zero_pages(indexes())
+    ram.zero_runs(runs())
     assert ram.nonzero_mask(indexes()).shape == (0,)
+    assert [part.shape for part in ram.split_zero(runs())] == [(0, 2), (0, 2)]
 
 
 def test_the_digest_is_fed_all_of_ram_in_order() -> None:
