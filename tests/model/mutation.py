@@ -205,12 +205,13 @@ def sample(count: int) -> tuple[Mutant, ...]:
 #: Survivors that no property can be asked to kill, by how their names begin, and why.
 EXPLAINED: dict[str, str] = {
     "migration 22: ": "COMMITTED is reached in a two-phase hand-over alone",
+    "migration 26: (SETUP, STREAM_FAILED): removed": "the owner does not let the fault happen",
     "migration 29: ": "a target that has answered LOADED never says LOAD_FAILED: defence in depth",
     "resume 3: ": "RAM converges after a cancel only where closing a channel takes time",
     "handover 4: (GREETED, RECV_REFUSE): ": "ABANDON, raised in the same step, does the same",
     "takeover 3: ": "it tells a source that cannot hear it, and ends in the same step",
     "takeover 7: ": "the same",
-    "takeover 8: (RECEIVING, RECV_BAD_STATE): removed": "the owner does not let the fault happen",
+    "takeover 8: (RECEIVING, RECV_BAD_STATE): removed": "as migration 26",
     "takeover 10: ": "the loss of its peer ends it in the same step",
     "takeover 13: (STATE_LOADED, LOAD_FAILED): if": "as takeover 7",
     "takeover 13: (STATE_LOADED, LOAD_FAILED): removed": "as takeover 8",
