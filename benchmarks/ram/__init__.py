@@ -1,0 +1,1 @@
+"""Migrating RAM, beside QEMU."""
