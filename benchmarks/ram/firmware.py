@@ -20,7 +20,7 @@ from benchmarks.ram.contents import PAGE_BYTES
 TICKS_PER_SECOND = 200
 #: Where the number of pages written is, a u32 that wraps.
 COUNT_ADDRESS = 0x8000
-#: Where the working set begins: the same mebibytes that replug's guest never works on.
+#: Where the working set begins: above all that a PC keeps at fixed places.
 WORKING_SET_ADDRESS = 16 << 20
 
 _IMAGE_BYTES = 64 << 10
