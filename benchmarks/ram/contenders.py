@@ -103,9 +103,7 @@ PLAIN = Settings("plain")
 MULTIFD = Settings("multifd 2", ("multifd",), _CHANNELS)
 ZSTD = Settings("multifd 2 zstd", ("multifd",), {**_CHANNELS, _COMPRESSION: "zstd"}, True)
 #: Ours: pages are compressed as far as that saves time.
-ADAPTIVE = Settings(
-    "multifd 2 x-adaptive", ("multifd",), {**_CHANNELS, _COMPRESSION: "x-adaptive"}, True
-)
+ADAPTIVE = Settings("multifd 2 x-adaptive", ("multifd", "x-adaptive"), _CHANNELS, True)
 SHARED = Settings("x-share-memory", ("x-share-memory",))
 IGNORED = Settings("x-ignore-shared", ("x-ignore-shared",))
 

@@ -90,11 +90,16 @@ class Vm:
         return self._stderr_path.read_text("utf-8", "replace").strip()
 
     def open_ram(self, size_bytes: int) -> int:
-        """Open its RAM, the file of that size that it holds, and return the descriptor."""
+        """Open its RAM, the file of that size that it has mapped, and return the descriptor.
+
+        A target that was handed the source's memory may still hold a file of its own.
+        """
+        mapped = _mapped_inodes(self.pid)
         for path in Path(f"/proc/{self.pid}/fd").iterdir():
             with suppress(FileNotFoundError):
                 found = path.stat()
-                if stat.S_ISREG(found.st_mode) and found.st_size == size_bytes:
+                is_ram = stat.S_ISREG(found.st_mode) and found.st_size == size_bytes
+                if is_ram and found.st_ino in mapped:
                     return os.open(path, os.O_RDWR | os.O_CLOEXEC)
         raise VmError(
             f"process {self.pid} holds no file of {size_bytes} bytes that could be its RAM"
@@ -147,6 +152,12 @@ def start_qemu(
     command += ["-object", f"memory-backend-file,id=ram,{described}", "-bios", str(firmware)]
     command += ["-name", name, *(["-incoming", "defer"] if incoming else []), *options]
     return Vm(name, folder, command)
+
+
+def _mapped_inodes(pid: int) -> set[int]:
+    """Return the inodes of the files a process has mapped: the fifth field of /proc/PID/maps."""
+    lines = Path(f"/proc/{pid}/maps").read_text("utf-8", "replace").splitlines()
+    return {int(line.split()[4]) for line in lines}
 
 
 def _die_with_parent() -> None:
