@@ -5,7 +5,7 @@ STAMP  := .venv/.made
 FAST   := $(BIN)/python -m pytest -m "not slow and not tools" -n auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-slow test-tools lint check diagrams bench
+.PHONY: help venv demo test test-slow test-tools lint check diagrams bench bench-ram
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -46,3 +46,6 @@ bench: $(STAMP) ## Measure the headline figures, each beside its rival
 	@$(BIN)/python -m benchmarks.simulation
 	@$(BIN)/python -m benchmarks.checker
 	@$(BIN)/python -m benchmarks.dirty
+
+bench-ram: $(STAMP) ## Measure migrations of 4 GiB beside QEMU's (needs QEMU, 13 GiB free, half an hour)
+	@$(BIN)/python -m benchmarks.ram
