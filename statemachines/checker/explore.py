@@ -284,18 +284,6 @@ class Explorer:
         """Return the states numbered from `first` to before `last`."""
         return unpack(self.visited.keys[first:last])
 
-    def first_with(self, side: Side, states: npt.NDArray[np.bool_]) -> int:
-        """Return the first joint state whose state of one VM is among some.
-
-        :raise LookupError: if there is none.
-        """
-        for first in range(0, len(self.visited), CHUNK):
-            joint = self.joint(first, min(first + CHUNK, len(self.visited)))
-            hits = np.flatnonzero(states[joint.source if side is Side.SOURCE else joint.target])
-            if len(hits):
-                return first + int(hits[0])
-        raise LookupError("no joint state has it")
-
     def explore(
         self,
         on_level: Callable[[Progress], bool] | None = None,

@@ -16,6 +16,8 @@ Array = npt.NDArray[np.int64]
 
 #: Bits of the four parts of a key, from the lowest: source, target, channel, environment.
 BITS = (20, 20, 14, 10)
+#: The parts of the two VMs.
+VMS = np.uint64((1 << BITS[0] + BITS[1]) - 1)
 
 
 class SpaceTooLarge(Exception):

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from statemachines.checker.claims import JointClaim, conjuncts, on_side, sides_of
-from statemachines.checker.explore import CHUNK, Beside, Explorer, Progress, at_once
+from statemachines.checker.claims import JointClaim, conjuncts
+from statemachines.checker.explore import Beside, Explorer, Progress, at_once
+from statemachines.checker.index import Index, first_places
+from statemachines.checker.joint import VMS, unpack
 from statemachines.checker.resolve import FairGraph
 from statemachines.checker.trace import TraceStep, trace_to
 from statemachines.claims import Claim, Kind, Property
@@ -80,14 +82,15 @@ def judge(
             watch(*edges)
 
     explorer.explore(on_level, on_edges if watches else None, beside)
+    meetings = Meetings(explorer)
     verdicts = []
     for asked_property in asked:
         match asked_property.kind:
             case Kind.ALWAYS:
-                state = first_broken(explorer, asked_property.claim)
+                state = meetings.first_broken(asked_property.claim)
                 verdicts.append(Verdict(asked_property, state is None, state))
             case Kind.SOMETIMES:
-                state = first_seen(explorer, asked_property.claim)
+                state = meetings.first_seen(asked_property.claim)
                 verdicts.append(Verdict(asked_property, state is not None, state))
             case Kind.RESOLVES:
                 stuck = graphs[asked_property.name].stuck()
@@ -103,31 +106,28 @@ def judge(
     return judged
 
 
-def first_broken(explorer: Explorer, claim: Claim) -> int | None:
-    """Return the first state in which a claim does not hold."""
-    found = [_first(explorer, part, wanted=False) for part in conjuncts(claim)]
-    return min((state for state in found if state is not None), default=None)
+class Meetings:
+    """Every pair of VM states that some joint state has, and the first that has it.
 
+    A claim speaks of the two VMs; the pairs are far fewer than the joint states.
+    """
 
-def first_seen(explorer: Explorer, claim: Claim) -> int | None:
-    """Return the first state in which a claim holds."""
-    return _first(explorer, claim, wanted=True)
+    def __init__(self, explorer: Explorer) -> None:
+        self._explorer = explorer
+        pairs = Index()
+        numbers = pairs.intern(explorer.visited.keys & VMS)
+        self._joint = unpack(pairs.keys)
+        self._states = first_places(numbers, 0)
 
+    def first_broken(self, claim: Claim) -> int | None:
+        """Return the first state in which a claim does not hold."""
+        found = [self._first(part, wanted=False) for part in conjuncts(claim)]
+        return min((state for state in found if state is not None), default=None)
 
-def _first(explorer: Explorer, claim: Claim, *, wanted: bool) -> int | None:
-    if len(sides_of(claim)) == 1:
-        (side,) = sides_of(claim)
-        hit = on_side(explorer, claim, side) == wanted
-        reached = explorer.spaces[side].reached()
-        hit[: len(reached)] &= reached
-        hit[len(reached) :] = False
-        if not hit.any():
-            return None
-        return explorer.first_with(side, hit)
-    joint_claim = JointClaim(explorer, claim)
-    for first in range(0, len(explorer.visited), CHUNK):
-        joint = explorer.joint(first, min(first + CHUNK, len(explorer.visited)))
-        hits = np.flatnonzero(joint_claim.holds(joint) == wanted)
-        if len(hits):
-            return first + int(hits[0])
-    return None
+    def first_seen(self, claim: Claim) -> int | None:
+        """Return the first state in which a claim holds."""
+        return self._first(claim, wanted=True)
+
+    def _first(self, claim: Claim, *, wanted: bool) -> int | None:
+        hits = np.flatnonzero(JointClaim(self._explorer, claim).holds(self._joint) == wanted)
+        return int(self._states[hits[0]]) if len(hits) else None
