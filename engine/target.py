@@ -7,13 +7,9 @@ is a typed error, raised before RAM is touched; no bytes and no sockets.
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
-
-from devices.ram import PAGE_BYTES
 from engine import texts
 from engine.device_state import LoadError, load_state
-from engine.errors import MalformedMessage, UnexpectedMessage
+from engine.errors import UnexpectedMessage
 from engine.hello import check_hello
 from engine.messages import (
     Abort,
@@ -33,7 +29,7 @@ from engine.messages import (
 )
 from engine.messages import Message as StreamMessage
 from engine.parameters import Capability
-from engine.shapes import BytesLike
+from engine.ram_receiving import load_ram
 from engine.source import REASON_CHARACTERS_MAX
 from engine.vm import Vm
 from statemachines.effects import Command, Message
@@ -95,10 +91,9 @@ class Target:
         """
         vm = self._vm
         match message:
-            case RamPages():
-                self._load(message)
-            case ZeroPages():
-                self._clear(message)
+            case RamPages() | ZeroPages():
+                self.check_ram(message)
+                load_ram(vm.ram, message)
             case PassEnd() | Heartbeat():
                 pass
             case Hello():
@@ -122,6 +117,10 @@ class Target:
             case _:
                 raise _out_of_order("a message of a source", message)
 
+    def check_ram(self, message: StreamMessage | None = None) -> None:
+        """Raise UnexpectedMessage when this is not the time for RAM."""
+        self._expect(Takeover.RECEIVING, message)
+
     def _hears(self, hello: Hello) -> bool:
         """Say whether the source listens for this target's verdict.
 
@@ -132,7 +131,7 @@ class Target:
         asked = Capability.RETURN_PATH.value in hello.capabilities
         return asked or (is_other and theirs == "two-phase")
 
-    def _expect(self, state: Takeover, message: StreamMessage) -> None:
+    def _expect(self, state: Takeover, message: StreamMessage | None) -> None:
         here = self._vm.state(Takeover)
         if here is not state:
             raise _out_of_order(f"nothing of the kind while {here.value}", message)
@@ -155,34 +154,10 @@ class Target:
         else:
             self._vm.fire(E.RECV_STATE, latched=latched)
 
-    def _load(self, message: RamPages) -> None:
-        indexes = self._indexes(message.pages, message)
-        if len(message.data) != len(indexes) * PAGE_BYTES:
-            raise MalformedMessage(
-                expected=f"{len(indexes)} pages of {PAGE_BYTES} bytes",
-                came=f"{len(message.data)} bytes",
-                remedy="the stream is damaged; migrate again",
-            )
-        self._vm.ram.load_pages(indexes, message.data)
 
-    def _clear(self, message: ZeroPages) -> None:
-        self._vm.ram.zero_pages(self._indexes(message.pages, message))
-
-    def _indexes(self, pages: BytesLike, message: StreamMessage) -> npt.NDArray[np.int64]:
-        self._expect(Takeover.RECEIVING, message)
-        indexes: npt.NDArray[np.uint64] = np.frombuffer(pages, dtype="<u8")
-        if len(indexes) and int(indexes.max()) >= self._vm.ram.pages:
-            raise MalformedMessage(
-                expected=f"pages below {self._vm.ram.pages}",
-                came=f"page {int(indexes.max())}",
-                remedy="the stream is damaged, or of another VM",
-            )
-        return indexes.astype(np.int64)
-
-
-def _out_of_order(expected: str, message: StreamMessage) -> UnexpectedMessage:
+def _out_of_order(expected: str, message: StreamMessage | None) -> UnexpectedMessage:
     return UnexpectedMessage(
         expected=expected,
-        came=type(message).__name__,
+        came="RAM" if message is None else type(message).__name__,
         remedy="the source is of another version, or the stream is damaged",
     )

@@ -17,8 +17,9 @@ from engine.driver.connection import Connection
 from engine.driver.surroundings import Listen
 from engine.driver.transport import Listener, SocketAddress
 from engine.errors import EngineError, StreamError
-from engine.messages import End, Message
+from engine.messages import End, Message, RamPages, ZeroPages
 from engine.qmp.errors import QmpError
+from engine.ram_receiving import load_ram
 from engine.target import Target
 from engine.vm import Vm
 from statemachines.events import E
@@ -88,7 +89,7 @@ class IncomingStream:
         self.heard_ms = self._vm.world.now_ms()
         self._vm.fire(E.PEER_CONNECTED if channel.reply_path else E.PEER_CONNECTED_ONE_WAY)
         self._connection = Connection(
-            channel, hears="from_source", on_message=self._heard, on_lost=self._lost
+            channel, hears="from_source", on_message=self._heard, on_lost=self._lost, ram=self
         )
 
     def _heard(self, message: Message) -> None:
@@ -102,6 +103,18 @@ class IncomingStream:
             self._fail(error)
         if self._vm.state(Takeover) is not Takeover.STATE_LOADED:
             self._go_on_reading()
+
+    # -- RAM
+
+    def begin(self) -> None:
+        """Hear that RAM comes now; UnexpectedMessage when this is not the time."""
+        self.heard_ms = self._vm.world.now_ms()
+        self._target.check_ram()
+
+    def take(self, message: RamPages | ZeroPages) -> None:
+        """Take one message of RAM, in whatever thread."""
+        load_ram(self._vm.ram, message)
+        self.heard_ms = self._vm.world.now_ms()
 
     def _go_on_reading(self) -> None:
         if self._connection is not None:

@@ -47,6 +47,10 @@ class Memory(Protocol):
         """Return where it may hold data: (start, end) in bytes, ascending; the rest is zero."""
         ...
 
+    def place(self, offset: int, data: memoryview) -> None:
+        """Write what a stream brings; it is inside."""
+        ...
+
     def digest(self) -> bytes:
         """Hash the whole of it."""
         ...
@@ -99,6 +103,16 @@ class GuestMemory:
             end = min(os.lseek(self.fd, start, os.SEEK_HOLE), size_bytes)
             found.append((start, end))
         return found
+
+    def place(self, offset: int, data: memoryview) -> None:
+        """Write to the file what a stream brings: new pages, mostly.
+
+        Half the price of writing to the mapping, where each new page costs a fault and is cleared
+        first (1.9 GiB/s against 0.9, measured). The mapping shows the same bytes.
+        """
+        while data:
+            written = os.pwrite(self.fd, data, offset)
+            data, offset = data[written:], offset + written
 
     def digest(self, *, threads: int = 1) -> bytes:
         """Hash the whole of RAM like `digest`, without reading what was never touched."""
@@ -175,6 +189,12 @@ class GuestRam(BitmapRam):
     def start_tracking(self, *, all_dirty: bool = False) -> None:
         """Record writes from now on; with `all_dirty`, every page that may hold contents."""
         self._record.start(self._holding(one_run(0, self.pages if all_dirty else 0)))
+
+    def place(self, first_page: int, data: memoryview) -> None:
+        """Write whole pages, as a stream brings them, by way of the host's own memory."""
+        # For its checks and its marks: nothing is written through the view.
+        self.receive_view(first_page, data.nbytes // PAGE_BYTES)
+        self._memory.place(first_page * PAGE_BYTES, data)
 
     def _holding(self, runs: Runs) -> Runs:
         extents = np.array(self._memory.extents(), dtype=np.int64).reshape(-1, 2)

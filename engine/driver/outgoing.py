@@ -1,19 +1,20 @@
 """The source's stream, live: connect, RAM passes, the last pages, and their end.
 
 Rules kept here: each command of the tables is one method, and answers with one of the events its
-row lists. What a pass holds and when it has converged is `engine.precopy`'s; here are the socket,
-the bandwidth limit and the threads for digests.
+row lists. What a pass holds and when it has converged is `engine.precopy`'s, how its pages leave is
+`ram_path`'s; here are the connection and the threads for digests.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, TypeAlias
 
 from engine import texts
 from engine.driver.channel import Channel, TransportError
 from engine.driver.connection import Connection
+from engine.driver.ram_path import RamPath
 from engine.driver.surroundings import Connect
 from engine.errors import StreamError
 from engine.messages import Message
@@ -26,10 +27,7 @@ from engine.vm import Vm
 from statemachines.events import E
 from statemachines.states import Handover, Link
 
-#: How much is written between two measurements of the bandwidth, in time.
-MEASURE_MS = 50.0
-#: How often max-bandwidth is looked at while a stream waits for it (QEMU: each 100 ms).
-LIMIT_LOOK_MS = 100.0
+_Work: TypeAlias = Coroutine[Any, Any, None]
 
 
 class Outgoing:
@@ -45,6 +43,7 @@ class Outgoing:
         self._connect_to = connect
         self._connection: Connection | None = None
         self._precopy: Precopy | None = None
+        self._path: RamPath | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._own_digest: asyncio.Future[bytes] | None = None
         #: When something last came from the target.
@@ -57,7 +56,7 @@ class Outgoing:
         """The connection in use."""
         return self._connection
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: _Work) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -121,6 +120,7 @@ class Outgoing:
         if self._precopy is not None:
             self._precopy.finish()
             self._precopy = None
+        self._path = None
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -143,6 +143,8 @@ class Outgoing:
             downtime_limit_ms=vm.parameters.downtime_limit_ms,
             bandwidth_bytes_per_second=limit or 1 << 30,
         )
+        if self._connection is not None:
+            self._path = RamPath(vm, self._connection)
         self._passed(self._precopy.setup(vm.world.now_ms()))
         vm.fire(E.SETUP_DONE)
 
@@ -162,31 +164,32 @@ class Outgoing:
         """FLUSH: answers FLUSHED or STREAM_FAILED."""
         self._begin(self._flush)
 
-    def _begin(self, work: Callable[[Connection, Precopy], Coroutine[Any, Any, None]]) -> None:
-        if self._connection is None or self._precopy is None:
+    def _begin(self, work: Callable[[Connection, Precopy, RamPath], _Work]) -> None:
+        connection, precopy, path = self._connection, self._precopy, self._path
+        if connection is None or precopy is None or path is None:
             self._vm.error_description = self._vm.error_description or texts.BROKEN_PIPE
             self._vm.fire(E.STREAM_FAILED)
         else:
-            self._spawn(work(self._connection, self._precopy))
+            self._spawn(work(connection, precopy, path))
 
-    async def _iterate(self, connection: Connection, precopy: Precopy) -> None:
+    async def _iterate(self, _connection: Connection, precopy: Precopy, path: RamPath) -> None:
         vm = self._vm
         while True:
-            if not await self._send_pass(connection, precopy, limited=True):
+            if not await path.send_pass(precopy, limited=True):
                 return
-            connection.send(precopy.end_of_pass())
             precopy.downtime_limit_ms = vm.parameters.downtime_limit_ms
             self._passed(precopy.synchronise(vm.world.now_ms()))
+            path.end_pass(precopy.passed())
             if precopy.converged():
                 vm.fire(E.CONVERGED)
                 return
 
-    async def _save_final(self, connection: Connection, precopy: Precopy) -> None:
+    async def _save_final(self, _connection: Connection, precopy: Precopy, path: RamPath) -> None:
         vm = self._vm
         self._passed(precopy.synchronise(vm.world.now_ms()))
-        if not await self._send_pass(connection, precopy, limited=False):
+        if not await path.send_pass(precopy, limited=False):
             return
-        connection.send(precopy.end_of_pass())
+        path.end_pass(precopy.last_passed())
         precopy.finish()
         self._source.end_digest = None
         if vm.capabilities.on(Capability.X_VERIFY_RAM):
@@ -196,7 +199,7 @@ class Outgoing:
         self._end_sent_ms = vm.world.now_ms()
         vm.fire(E.FINAL_SENT)
 
-    async def _flush(self, connection: Connection, _precopy: Precopy) -> None:
+    async def _flush(self, connection: Connection, _precopy: Precopy, _path: RamPath) -> None:
         try:
             if await connection.drained():
                 # A command that ends now has ended as it should: its status says whether.
@@ -206,34 +209,6 @@ class Outgoing:
         except TransportError as error:
             self._vm.error_description = str(error)
             self._vm.fire(E.STREAM_FAILED)
-
-    async def _send_pass(self, connection: Connection, precopy: Precopy, *, limited: bool) -> bool:
-        """Send what is queued of a pass; False when the connection has ended."""
-        vm = self._vm
-        window_bytes, window_ms = 0, vm.world.now_ms()
-        while batch := precopy.batch():
-            sent = sum(connection.send(message) for message in batch)
-            window_bytes += sent
-            if not await connection.writable():
-                return False
-            await asyncio.sleep(0)
-            if limited:
-                await self._keep_to_the_limit(window_bytes, window_ms)
-            elapsed_ms = vm.world.now_ms() - window_ms
-            if elapsed_ms >= MEASURE_MS:
-                precopy.wrote(window_bytes, elapsed_ms)
-                window_bytes, window_ms = 0, vm.world.now_ms()
-        precopy.wrote(window_bytes, vm.world.now_ms() - window_ms)
-        return True
-
-    async def _keep_to_the_limit(self, window_bytes: int, window_ms: float) -> None:
-        """Wait while more was written than max-bandwidth allows, as it is by then."""
-        vm = self._vm
-        while rate := vm.parameters.max_bandwidth_bytes_per_second:
-            ahead_ms = window_bytes * 1000 / rate - (vm.world.now_ms() - window_ms)
-            if ahead_ms <= 0:
-                return
-            await asyncio.sleep(min(ahead_ms, LIMIT_LOOK_MS) / 1000)
 
     # -- x-verify-ram
 

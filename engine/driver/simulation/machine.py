@@ -69,6 +69,10 @@ class SimulatedMemory:
             if self.contents[start : start + _BLOCK_BYTES] != _ZEROS
         ]
 
+    def place(self, offset: int, data: memoryview) -> None:
+        """Write what a stream brings."""
+        self.buffer[offset : offset + data.nbytes] = data
+
     def digest(self) -> bytes:
         """Hash the whole of it."""
         return hashlib.sha256(self.contents).digest()

@@ -1,0 +1,106 @@
+"""The way that RAM takes out of the source: its channels, at the pace that the limit allows.
+
+Rules kept here: each channel takes a portion of the pass, sends it, takes the next; a pass is over
+when every channel has sent what it took. The limit is for all channels together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from engine.bandwidth import TokenBucket
+from engine.driver.connection import Connection
+from engine.messages import PassEnd
+from engine.precopy import Precopy
+from engine.ram_sending import RamSender, Sending, Sent
+from engine.vm import Vm
+
+#: How much is written between two measurements of the bandwidth, in time.
+MEASURE_MS = 50.0
+#: How often max-bandwidth is looked at while a stream waits for it (QEMU: each 100 ms).
+LIMIT_LOOK_MS = 100.0
+
+
+class RamPath:
+    """All channels that carry the RAM of one migration."""
+
+    def __init__(self, vm: Vm, connection: Connection) -> None:
+        """Send through the main connection."""
+        self._vm = vm
+        self._connection = connection
+        self._lanes: list[Lane] = [Lane(connection, vm)]
+        self._bucket = TokenBucket(vm.world.now_ms())
+        self._window_bytes = 0
+        self._window_ms = 0.0
+
+    async def send_pass(self, precopy: Precopy, *, limited: bool) -> bool:
+        """Send what is queued of a pass; False when a connection has ended."""
+        now_ms = self._vm.world.now_ms()
+        self._window_bytes, self._window_ms = 0, now_ms
+        going = [
+            asyncio.ensure_future(self._send(lane, precopy, limited=limited))
+            for lane in self._lanes
+        ]
+        try:
+            whole = all(await asyncio.gather(*going))
+        finally:
+            for task in going:
+                task.cancel()
+        self._measure(precopy, ms_min=0.0)
+        return whole
+
+    async def _send(self, lane: Lane, precopy: Precopy, *, limited: bool) -> bool:
+        world = self._vm.world
+        while True:
+            rate = self._vm.parameters.max_bandwidth_bytes_per_second if limited else 0
+            runs = precopy.portion(rate)
+            if not len(runs):
+                return True
+            began_ms = world.now_ms()
+            sent = await lane.send(lane.sender.send(precopy.pass_number, runs, lane.has_ended))
+            if sent is None:
+                return False
+            precopy.sent(sent, world.now_ms() - began_ms)
+            self._window_bytes += sent.wire_bytes
+            self._bucket.spend(sent.wire_bytes)
+            if limited:
+                await self._keep_to_the_limit()
+            self._measure(precopy, ms_min=MEASURE_MS)
+
+    async def _keep_to_the_limit(self) -> None:
+        """Wait while more was written than max-bandwidth allows, as it is by then."""
+        vm = self._vm
+        while True:
+            rate = vm.parameters.max_bandwidth_bytes_per_second
+            wait_ms = self._bucket.wait_ms(rate, vm.world.now_ms())
+            if not wait_ms:
+                return
+            await asyncio.sleep(min(wait_ms, LIMIT_LOOK_MS) / 1000)
+
+    def _measure(self, precopy: Precopy, *, ms_min: float) -> None:
+        now_ms = self._vm.world.now_ms()
+        elapsed_ms = now_ms - self._window_ms
+        if elapsed_ms >= ms_min:
+            precopy.measured(self._window_bytes, elapsed_ms)
+            self._window_bytes, self._window_ms = 0, now_ms
+
+    def end_pass(self, message: PassEnd) -> None:
+        """Say that a pass is over."""
+        self._connection.send(message)
+
+
+class Lane:
+    """One channel as a way for RAM."""
+
+    def __init__(self, connection: Connection, vm: Vm) -> None:
+        self._connection = connection
+        #: What makes its frames.
+        self.sender = RamSender(vm.ram, connection.encoder)
+
+    def has_ended(self) -> bool:
+        """Say whether it was closed or lost; may be asked from any thread."""
+        return self._connection.ended
+
+    async def send(self, sending: Sending) -> Sent | None:
+        """Write RAM; None when the connection has ended."""
+        return await self._connection.send_ram(sending)
