@@ -45,3 +45,4 @@ bench: $(STAMP) ## Measure the headline figures, each beside its rival
 	@$(BIN)/python -m benchmarks.runtime
 	@$(BIN)/python -m benchmarks.simulation
 	@$(BIN)/python -m benchmarks.checker
+	@$(BIN)/python -m benchmarks.dirty

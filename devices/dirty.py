@@ -23,6 +23,11 @@ from devices.page_runs import Indexes, Marks, Runs, indexes_of, runs_of_marks
 class DirtyRecord(Protocol):
     """What RAM may rely on."""
 
+    @property
+    def name(self) -> str:
+        """What kind of record it is, for people."""
+        ...
+
     def start(self, dirty: Runs) -> None:
         """Begin to record, with these pages marked; what was recorded before is forgotten."""
         ...
@@ -50,6 +55,8 @@ class DirtyRecord(Protocol):
 
 class DirtyBitmap:
     """A mark for each page, set by whoever writes through `Ram`; one byte each."""
+
+    name = "bitmap"
 
     def __init__(self, pages: int) -> None:
         """Record nothing yet of RAM with so many pages."""

@@ -69,6 +69,11 @@ class Ram(Protocol):
         ...
 
     @property
+    def tracked_by(self) -> str:
+        """What notes writes while tracking: `bitmap`, or another record's name."""
+        ...
+
+    @property
     def dirty_count(self) -> int:
         """How many pages `take_dirty` would return now; 0 while not tracking.
 
@@ -192,6 +197,10 @@ class BitmapRam:
     @property
     def pages(self) -> int:
         return self._view.nbytes // PAGE_BYTES
+
+    @property
+    def tracked_by(self) -> str:
+        return self._record.name
 
     @property
     def dirty_count(self) -> int:

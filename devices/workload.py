@@ -77,6 +77,11 @@ class Workload:
         """Whether it writes at all as time passes."""
         return self._rate_bytes > 0
 
+    @property
+    def throttle_percent(self) -> int:
+        """By how much of its rate it is slowed down."""
+        return self._throttle_percent
+
     def throttle(self, percent: int) -> None:
         """Slow the workload down by `percent` of its rate: 0 to THROTTLE_PERCENT_MAX."""
         if not 0 <= percent <= THROTTLE_PERCENT_MAX:
@@ -105,12 +110,11 @@ class Workload:
         """
         share = (100 - self._throttle_percent) / 100
         worked_ms = min(max(elapsed_ms, 0.0), CATCH_UP_MS)
-        self._owed_pages += self._rate_bytes * share * worked_ms / 1000 / PAGE_BYTES
-        pages = int(self._owed_pages)
-        if pages > PAGES_PER_CALL_MAX:
-            pages, self._owed_pages = PAGES_PER_CALL_MAX, 0.0
-        else:
-            self._owed_pages -= pages
+        wanted = self._rate_bytes * worked_ms / 1000 / PAGE_BYTES
+        # A guest that does all it can is slowed down as well.
+        self._owed_pages += min(wanted, PAGES_PER_CALL_MAX) * share
+        pages = min(int(self._owed_pages), PAGES_PER_CALL_MAX)
+        self._owed_pages -= pages
         self._rewrite(pages)
         return pages
 

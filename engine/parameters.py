@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from engine.auto_converge import Throttling
 from engine.qmp import texts
 from engine.qmp.errors import generic_error
 from engine.qmp.schema import (
@@ -94,6 +95,7 @@ class Capability(StrEnum):
 
 SERVED_CAPABILITIES = frozenset(
     {
+        Capability.AUTO_CONVERGE,
         Capability.EVENTS,
         Capability.RETURN_PATH,
         Capability.PAUSE_BEFORE_SWITCHOVER,
@@ -110,10 +112,6 @@ _BANDWIDTH = "; the stream is bounded by max-bandwidth"
 _UNSERVED: Mapping[Capability, tuple[str, str]] = {
     Capability.XBZRLE: ("delta compression of RAM", _BANDWIDTH),
     Capability.RDMA_PIN_ALL: ("RDMA", "; use a tcp: or unix: URI"),
-    Capability.AUTO_CONVERGE: (
-        "throttling of the guest",
-        "; raise downtime-limit or max-bandwidth if it does not converge",
-    ),
     Capability.ZERO_BLOCKS: _BLOCK,
     Capability.COMPRESS: ("compression with compress-threads", _BANDWIDTH),
     Capability.POSTCOPY_RAM: _POSTCOPY,
@@ -320,6 +318,17 @@ class Parameters:
     def heartbeat_ms(self) -> int:
         """For how long a peer may be silent before it counts as lost."""
         return int(self._values["x-heartbeat-ms"])
+
+    @property
+    def throttling(self) -> Throttling:
+        """How capability auto-converge slows the guest down."""
+        return Throttling(
+            initial_percent=int(self._values["cpu-throttle-initial"]),
+            increment_percent=int(self._values["cpu-throttle-increment"]),
+            percent_max=int(self._values["max-cpu-throttle"]),
+            threshold_percent=int(self._values["throttle-trigger-threshold"]),
+            is_tailslow=bool(self._values["cpu-throttle-tailslow"]),
+        )
 
     @property
     def announce(self) -> tuple[int, int, int, int]:

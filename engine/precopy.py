@@ -72,6 +72,9 @@ class Precopy:
     def synchronise(self, now_ms: float) -> int:
         """Take what the guest dirtied as the next pass and return that pass's number."""
         dirty = self._ram.take_dirty_runs()
+        if self._statistics.passes:
+            # The first pass takes all there is, whenever it was written.
+            self._statistics.dirtied_pages += page_count(dirty)
         if self._synchronised_ms is not None and now_ms > self._synchronised_ms:
             seconds = (now_ms - self._synchronised_ms) / 1000
             self._statistics.dirty_pages_rate = int(page_count(dirty) / seconds)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from enum import StrEnum
 from types import MappingProxyType
 
 from engine.errors import EngineError
@@ -26,6 +27,19 @@ class Timings:
     cancel_wait_ms: float = 30_000.0
     #: Between two heartbeats.
     heartbeat_interval_ms: float = 1_000.0
+    #: The shortest time that auto-converge judges a guest by (QEMU: a second).
+    throttle_period_ms: float = 1_000.0
+
+
+class DirtyTracking(StrEnum):
+    """Who notes which pages a guest writes; settable with -global replug.dirty_tracking=NAME."""
+
+    #: The kernel where it can, else a bitmap.
+    AUTO = "auto"
+    #: The kernel, or the VM does not start.
+    KERNEL = "kernel"
+    #: A bitmap that every write of the guest marks.
+    BITMAP = "bitmap"
 
 
 @dataclass(frozen=True)
@@ -61,6 +75,8 @@ class Profile:
     lists_ejected: bool
     #: Whether a bad outgoing URI fails a migration instead of being refused before it starts.
     bad_uri_fails: bool
+    #: Who notes which pages the guest writes: the host's affair, not the policies'.
+    dirty_tracking: DirtyTracking = DirtyTracking.AUTO
 
 
 class ProfileError(EngineError):
@@ -109,12 +125,15 @@ PROFILE_NAMES = tuple(_PROFILES)
 #: QEMU's own switch: off hands the slots' hotplug to the slots.
 BRIDGE_HOTPLUG = "ICH9-LPC.acpi-pci-hotplug-with-bridge-support"
 
+_DIRTY_TRACKING = "replug.dirty_tracking"
+
 
 def load_profile(name: str, settings: Mapping[str, str]) -> Profile:
     """Return the profile of this name with `-global` settings applied.
 
-    `settings` maps `replug.TIMING` to a number of milliseconds, and QEMU's own switch for native
-    hotplug to on or off; other globals are QEMU's and have no effect here.
+    `settings` maps `replug.TIMING` to a number of milliseconds, `replug.dirty_tracking` to its
+    name, and QEMU's own switch for native hotplug to on or off; other globals are QEMU's and have
+    no effect here.
 
     :raise ProfileError: for an unknown name, timing or value.
     """
@@ -126,14 +145,32 @@ def load_profile(name: str, settings: Mapping[str, str]) -> Profile:
         )
     profile = _PROFILES[name]
     policies = dict(profile.policies)
-    timings = profile.timings
+    timings, tracking = profile.timings, profile.dirty_tracking
     for key, value in settings.items():
         if key == BRIDGE_HOTPLUG:
             policies["hotplug"] = "native" if value in ("off", "false", "no") else "acpi"
+        elif key == _DIRTY_TRACKING:
+            tracking = _read_tracking(value)
         elif key.startswith("replug."):
             timings = _with_timing(timings, key.removeprefix("replug."), value)
     package = profile.package.replace("replug", f"replug {VERSION}", 1)
-    return replace(profile, policies=MappingProxyType(policies), timings=timings, package=package)
+    return replace(
+        profile,
+        policies=MappingProxyType(policies),
+        timings=timings,
+        package=package,
+        dirty_tracking=tracking,
+    )
+
+
+def _read_tracking(value: str) -> DirtyTracking:
+    if value not in set(DirtyTracking):
+        raise ProfileError(
+            expected=f"{_DIRTY_TRACKING} as one of {', '.join(DirtyTracking)}",
+            came=repr(value),
+            remedy="correct the -global option",
+        )
+    return DirtyTracking(value)
 
 
 def _with_timing(timings: Timings, name: str, value: str) -> Timings:
@@ -144,7 +181,8 @@ def _with_timing(timings: Timings, name: str, value: str) -> Timings:
         number = -1.0
     if name not in names or not 0 < number < 1e9:
         raise ProfileError(
-            expected=f"one of {', '.join(f'replug.{n}' for n in names)} with milliseconds above 0",
+            expected=f"one of {', '.join(f'replug.{n}' for n in names)} with milliseconds above 0, "
+            f"or {_DIRTY_TRACKING}",
             came=f"replug.{name}={value}",
             remedy="correct the -global option",
         )

@@ -33,6 +33,10 @@ class RamStatistics:
     passes: int = 0
     #: Pages the guest dirtied per second, between the last two synchronisations.
     dirty_pages_rate: int = 0
+    #: Pages the guest dirtied since the first pass began.
+    dirtied_pages: int = 0
+    #: By how much auto-converge slows the guest down; 0: not at all.
+    throttle_percent: int = 0
     #: Measured bandwidth.
     bandwidth_bytes_per_second: float = 0.0
     #: What is expected of the downtime with what is known now.
@@ -164,6 +168,8 @@ class Statistics:
                 "expected-downtime": round(self.ram.expected_downtime_ms),
                 "ram": self.ram.as_qmp(),
             }
+            if self.ram.throttle_percent:
+                answer["cpu-throttle-percentage"] = self.ram.throttle_percent
         return answer
 
 

@@ -2,6 +2,7 @@
 
     frames      what it knows of its numbered frames
     verify      {"bad-pages": [...], "count": n}: pages of RAM that do not hold what they must
+    throttle    by how many percent auto-converge slows its writing down
     options     the text of -guest; each option that is not fixed at boot can be set by its name too
     eject       besides the option's values: the id of a primary that it is to eject now
     driver-reset    the id of a standby that its driver is to reset
@@ -68,6 +69,7 @@ class GuestObject:
             "frames": Attribute("dict", self._vm.guest.statistics, frames.write),
             "eject": Attribute("string", eject.read, self._eject),
             "verify": Attribute("dict", self._verify),
+            "throttle": Attribute("int", lambda: self._vm.guest.workload.throttle_percent),
             "options": Attribute("string", self._options_text, self._set_options),
             "driver-reset": Attribute("string", None, self._driver_reset),
             "reboot": Attribute("bool", None, self._reboot),

@@ -135,6 +135,7 @@ class ObjectCommands:
             "profile": constant("string", vm.profile.name),
             "policies": constant("dict", dict(vm.profile.policies)),
             "timings": constant("dict", asdict(vm.profile.timings)),
+            "dirty-tracking": constant("string", vm.ram.tracked_by),
         }
 
 

@@ -84,7 +84,8 @@ class LiveVm:
         self._resumed_ms: float | None = None
         self._first_frames: dict[Path, float] = {}
         self.memory = surroundings.memory(configuration.ram_bytes)
-        self.vm = Vm(configuration, GuestRam(self.memory), self)
+        ram = GuestRam(self.memory, configuration.profile.dirty_tracking)
+        self.vm = Vm(configuration, ram, self)
         self.hotplug = Hotplug(self.vm)
         Announcements(self.vm, self.hotplug)
         self._timers = Timers(self.vm)

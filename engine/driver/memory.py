@@ -1,10 +1,18 @@
 """Guest memory as the host provides it: an anonymous file, mapped and shared.
 
-What may live here: making and releasing the mapping, and the digest of what is in it. What the
-pages mean, and which are dirty, belongs to `devices.ram`.
+What may live here: making, lending and releasing the mapping, which of its pages hold data, and
+the digest of what is in it. What the pages mean belongs to `devices.ram`, what notes their being
+written to `devices.dirty` and dirty_kernel.py.
 
 Pages that were never touched are holes of the file: they are zero by definition and are neither
 read nor allocated here, because reading one through the mapping would allocate it.
+
+While writes are tracked, all access goes through the one mapping: the kernel's record would not
+see a store through a second one or a write to the file, and a bitmap sees even less. So the
+descriptor is private, it is lent to another process only while nothing is tracked, and tracking
+is refused while it is lent; a forked child does not inherit the mapping. To seal the file against
+other writers (F_SEAL_FUTURE_WRITE) would say the same to the kernel, but for good: who is lent a
+sealed file can never map it writable, and a VM that moves by handing over its memory must.
 
 The digest is a hash of hashes: SHA-256 of the SHA-256 of each 1 MiB of RAM, in order, so that the
 blocks can be hashed by as many threads as there are processors to spare and the result is the
@@ -15,7 +23,7 @@ against 0.86 for BLAKE2b and 0.77 for SHA-512 (measured over a 256 MiB mapping).
 
 from __future__ import annotations
 
-import errno
+import fcntl
 import hashlib
 import mmap
 import os
@@ -25,14 +33,26 @@ from typing import Protocol
 
 import numpy as np
 
-from devices.page_runs import Runs, intersection, one_run
+from devices.dirty import DirtyBitmap, DirtyRecord
+from devices.page_runs import Runs, one_run
 from devices.ram import PAGE_BYTES, BitmapRam
+from engine.driver.dirty_kernel import KernelDirtyRecord
+from engine.driver.residency import data_extents, pages_with_data
+from engine.profile import DirtyTracking
 
 _DIGEST_BLOCK_BYTES = 1 << 20
 
 
 class GuestMemoryError(OSError):
-    """The host did not provide the memory that was asked for."""
+    """The host did not provide the memory, or the record of it, that was asked for."""
+
+
+class MemoryTrackedError(GuestMemoryError):
+    """The memory's descriptor was asked for while writes are tracked through its mapping."""
+
+
+class MemoryLentError(GuestMemoryError):
+    """Tracking was asked for while another process may write to the memory."""
 
 
 class Memory(Protocol):
@@ -43,8 +63,20 @@ class Memory(Protocol):
         """The memory itself, writable."""
         ...
 
-    def extents(self) -> list[tuple[int, int]]:
-        """Return where it may hold data: (start, end) in bytes, ascending; the rest is zero."""
+    def holding(self, runs: Runs) -> Runs:
+        """Return those of the pages that may hold data; the rest is zero. Touches none."""
+        ...
+
+    def dirty_record(self, choice: DirtyTracking) -> DirtyRecord:
+        """Return what notes writes to it; GuestMemoryError when it is not what was chosen."""
+        ...
+
+    def begin_tracking(self) -> None:
+        """Let nobody else at it; MemoryLentError when somebody is already."""
+        ...
+
+    def end_tracking(self) -> None:
+        """Allow others again."""
         ...
 
     def place(self, offset: int, data: memoryview) -> None:
@@ -61,25 +93,24 @@ class Memory(Protocol):
 
 
 class GuestMemory:
-    """Guest RAM in a memfd, mapped shared, so that another process can be handed the descriptor.
+    """Guest RAM in a memfd, mapped shared, so that another process can be lent the descriptor.
 
     Pages cost nothing until they are touched; touching includes reading.
     """
 
-    #: The memfd's descriptor; -1 once closed.
-    fd: int
     #: The mapping: writable, zero at first.
     buffer: memoryview
 
     def __init__(self, size_bytes: int, name: str = "replug-ram") -> None:
         """Map `size_bytes` (> 0) of zeros; GuestMemoryError when the host refuses."""
         try:
-            self.fd = os.memfd_create(name, os.MFD_CLOEXEC)
+            self._fd = os.memfd_create(name, os.MFD_CLOEXEC)
             try:
-                os.ftruncate(self.fd, size_bytes)
-                self._mapping = mmap.mmap(self.fd, size_bytes)
+                os.ftruncate(self._fd, size_bytes)
+                self._mapping = mmap.mmap(self._fd, size_bytes)
+                self._mapping.madvise(mmap.MADV_DONTFORK)
             except BaseException:
-                os.close(self.fd)
+                os.close(self._fd)
                 raise
         except (OSError, ValueError) as error:
             raise GuestMemoryError(
@@ -87,22 +118,73 @@ class GuestMemory:
                 "with -m, or free some"
             ) from error
         self.buffer = memoryview(self._mapping)
+        self._kernel_record: KernelDirtyRecord | None = None
+        self._is_tracked = False
+        self._is_lent = False
 
-    def extents(self) -> list[tuple[int, int]]:
-        """Return where the file holds data: (start, end) in bytes, ascending; the rest is zero."""
-        found: list[tuple[int, int]] = []
+    @property
+    def _address(self) -> int:
+        return np.frombuffer(self.buffer, dtype=np.uint8).ctypes.data
+
+    def holding(self, runs: Runs) -> Runs:
+        """Return those of the pages that hold data; the rest was never touched."""
+        return pages_with_data(self._fd, self._address, runs)
+
+    @property
+    def allocated_bytes(self) -> int:
+        """How much of the host's memory it takes."""
+        return os.fstat(self._fd).st_blocks * 512
+
+    def dirty_record(self, choice: DirtyTracking) -> DirtyRecord:
+        """Return the kernel's record of it, or a bitmap; see `DirtyTracking`.
+
+        GuestMemoryError when only the kernel's will do and there is none.
+        """
         size_bytes = self.buffer.nbytes
-        end = 0
-        while end < size_bytes:
+        if choice is not DirtyTracking.BITMAP:
             try:
-                start = os.lseek(self.fd, end, os.SEEK_DATA)
+                record = KernelDirtyRecord(self._address, size_bytes, self.holding)
             except OSError as error:
-                if error.errno == errno.ENXIO:
-                    break
-                raise
-            end = min(os.lseek(self.fd, start, os.SEEK_HOLE), size_bytes)
-            found.append((start, end))
-        return found
+                if choice is DirtyTracking.KERNEL:
+                    raise GuestMemoryError(
+                        f"the kernel cannot track writes to guest memory: {error}; it takes Linux "
+                        "6.7 or later with userfaultfd, or -global replug.dirty_tracking=bitmap"
+                    ) from error
+            else:
+                self._kernel_record = record
+                return record
+        return DirtyBitmap(size_bytes // PAGE_BYTES)
+
+    def begin_tracking(self) -> None:
+        """Lend the descriptor to nobody from now on; MemoryLentError when it is lent."""
+        if self._is_lent:
+            raise MemoryLentError(
+                "expected guest memory that only this process can write to, but it is lent: take "
+                "it back once the other process has let go of it"
+            )
+        self._is_tracked = True
+
+    def end_tracking(self) -> None:
+        """The descriptor may be lent again."""
+        self._is_tracked = False
+
+    def lend(self) -> int:
+        """Return a descriptor of the memory for another process; the caller closes it.
+
+        MemoryTrackedError while writes are tracked. Until `take_back` nothing can be tracked.
+        """
+        if self._is_tracked:
+            raise MemoryTrackedError(
+                "guest memory cannot be lent while writes to it are tracked: another process's "
+                "would not be seen; end the migration that tracks them first"
+            )
+        descriptor = fcntl.fcntl(self._fd, fcntl.F_DUPFD_CLOEXEC, 0)
+        self._is_lent = True
+        return descriptor
+
+    def take_back(self) -> None:
+        """Say that whoever was lent the memory has let go of it, descriptor and mapping."""
+        self._is_lent = False
 
     def place(self, offset: int, data: memoryview) -> None:
         """Write to the file what a stream brings: new pages, mostly.
@@ -111,12 +193,13 @@ class GuestMemory:
         first (1.9 GiB/s against 0.9, measured). The mapping shows the same bytes.
         """
         while data:
-            written = os.pwrite(self.fd, data, offset)
+            written = os.pwrite(self._fd, data, offset)
             data, offset = data[written:], offset + written
 
     def digest(self, *, threads: int = 1) -> bytes:
         """Hash the whole of RAM like `digest`, without reading what was never touched."""
-        return _digest(self.buffer, self.extents(), threads)
+        extents = data_extents(self._fd, self.buffer.nbytes)
+        return _digest(self.buffer, extents, threads)
 
     def close(self) -> None:
         """Close the descriptor and let go of the mapping.
@@ -124,10 +207,12 @@ class GuestMemory:
         The mapping itself goes when the last view into it does, so a RAM that still refers to it
         stays readable.
         """
-        if self.fd < 0:
+        if self._fd < 0:
             return
-        os.close(self.fd)
-        self.fd = -1
+        if self._kernel_record is not None:
+            self._kernel_record.close()
+        os.close(self._fd)
+        self._fd = -1
         try:
             self.buffer.release()
             self._mapping.close()
@@ -180,14 +265,22 @@ _ZERO_HASH = hashlib.sha256(bytes(_DIGEST_BLOCK_BYTES)).digest()
 
 
 class GuestRam(BitmapRam):
-    """RAM in a memfd: what was never touched is not dirty but zero, and is not read."""
+    """RAM from the host: what was never touched is not dirty but zero, and is not read."""
 
-    def __init__(self, memory: Memory) -> None:
-        super().__init__(memory.buffer)
+    def __init__(self, memory: Memory, tracking: DirtyTracking = DirtyTracking.AUTO) -> None:
+        """Use `memory`, and let `tracking` say who notes what is written to it.
+
+        GuestMemoryError when that cannot be had.
+        """
+        super().__init__(memory.buffer, memory.dirty_record(tracking))
         self._memory = memory
 
     def start_tracking(self, *, all_dirty: bool = False) -> None:
-        """Record writes from now on; with `all_dirty`, every page that may hold contents."""
+        """Record writes from now on; with `all_dirty`, every page that may hold contents.
+
+        MemoryLentError when not only this process can write to it.
+        """
+        self._memory.begin_tracking()
         self._record.start(self._holding(one_run(0, self.pages if all_dirty else 0)))
 
     def place(self, first_page: int, data: memoryview) -> None:
@@ -196,7 +289,9 @@ class GuestRam(BitmapRam):
         self.receive_view(first_page, data.nbytes // PAGE_BYTES)
         self._memory.place(first_page * PAGE_BYTES, data)
 
+    def stop_tracking(self) -> None:
+        super().stop_tracking()
+        self._memory.end_tracking()
+
     def _holding(self, runs: Runs) -> Runs:
-        extents = np.array(self._memory.extents(), dtype=np.int64).reshape(-1, 2)
-        extents[:, 1] += PAGE_BYTES - 1
-        return intersection(runs, extents // PAGE_BYTES)
+        return self._memory.holding(runs)

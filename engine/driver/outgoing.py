@@ -11,7 +11,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeAlias
 
+from devices.ram import PAGE_BYTES
 from engine import texts
+from engine.auto_converge import AutoConverge
 from engine.driver.channel import Channel, TransportError
 from engine.driver.connection import Connection
 from engine.driver.ram_path import RamPath
@@ -44,6 +46,7 @@ class Outgoing:
         self._connection: Connection | None = None
         self._precopy: Precopy | None = None
         self._path: RamPath | None = None
+        self._auto_converge = AutoConverge(vm.profile.timings.throttle_period_ms)
         self._tasks: set[asyncio.Task[None]] = set()
         self._own_digest: asyncio.Future[bytes] | None = None
         #: When something last came from the target.
@@ -121,6 +124,7 @@ class Outgoing:
             self._precopy.finish()
             self._precopy = None
         self._path = None
+        self._slow_guest_by(0)
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -145,8 +149,26 @@ class Outgoing:
         )
         if self._connection is not None:
             self._path = RamPath(vm, self._connection)
+        self._auto_converge = AutoConverge(vm.profile.timings.throttle_period_ms)
         self._passed(self._precopy.setup(vm.world.now_ms()))
+        self._throttle()
         vm.fire(E.SETUP_DONE)
+
+    def _throttle(self) -> None:
+        """Slow the guest down as auto-converge wants it after a synchronisation."""
+        vm, ram = self._vm, self._vm.statistics.ram
+        is_on = vm.capabilities.on(Capability.AUTO_CONVERGE)
+        percent = self._auto_converge.synchronised(
+            vm.world.now_ms(),
+            dirtied_bytes=ram.dirtied_pages * PAGE_BYTES,
+            sent_bytes=ram.transferred_bytes,
+            throttling=vm.parameters.throttling if is_on else None,
+        )
+        self._slow_guest_by(percent)
+
+    def _slow_guest_by(self, percent: int) -> None:
+        self._vm.statistics.ram.throttle_percent = percent
+        self._vm.guest.workload.throttle(percent)
 
     def _passed(self, number: int) -> None:
         if self._vm.events_enabled:
@@ -180,6 +202,7 @@ class Outgoing:
             precopy.downtime_limit_ms = vm.parameters.downtime_limit_ms
             self._passed(precopy.synchronise(vm.world.now_ms()))
             path.end_pass(precopy.passed())
+            self._throttle()
             if precopy.converged():
                 vm.fire(E.CONVERGED)
                 return

@@ -174,6 +174,8 @@ MIGRATION_INFO = Struct(
         optional("expected-downtime", INT),
         optional("downtime", INT),
         optional("setup-time", INT),
+        # While auto-converge slows the guest down.
+        optional("cpu-throttle-percentage", INT),
         optional("error-desc", STR),
         optional("blocked-reasons", ListOf(STR)),
         optional("socket-address", ListOf(SOCKET_ADDRESS)),

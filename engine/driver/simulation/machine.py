@@ -13,6 +13,11 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TextIO
 
+import numpy as np
+
+from devices.dirty import DirtyBitmap, DirtyRecord
+from devices.page_runs import Runs, intersection
+from devices.ram import PAGE_BYTES
 from engine.commands.dispatcher import Dispatcher
 from engine.configuration import VmConfiguration
 from engine.driver.channel import Channel
@@ -20,6 +25,7 @@ from engine.driver.live import LiveVm
 from engine.driver.simulation.link import SimulatedNetwork
 from engine.driver.surroundings import Surroundings, Transport
 from engine.driver.transport import Listener, ResolveFd, SocketAddress
+from engine.profile import DirtyTracking
 from engine.qmp.errors import QmpError
 from engine.qmp.session import QmpSession, Request
 from engine.uri import Uri, parse_uri
@@ -61,13 +67,24 @@ class SimulatedMemory:
         #: The same, for a VM to write to.
         self.buffer = memoryview(self.contents)
 
-    def extents(self) -> list[tuple[int, int]]:
-        """Return where it holds data, in coarse blocks: a memfd knows no better."""
-        return [
-            (start, start + _BLOCK_BYTES)
+    def holding(self, runs: Runs) -> Runs:
+        """Return what may hold data, in coarse blocks."""
+        blocks = [
+            (start // PAGE_BYTES, (start + _BLOCK_BYTES) // PAGE_BYTES)
             for start in range(0, len(self.contents), _BLOCK_BYTES)
             if self.contents[start : start + _BLOCK_BYTES] != _ZEROS
         ]
+        return intersection(runs, np.array(blocks, dtype=np.int64).reshape(-1, 2))
+
+    def dirty_record(self, choice: DirtyTracking) -> DirtyRecord:
+        """Return a bitmap, whatever was chosen: what the kernel does is not simulated."""
+        return DirtyBitmap(len(self.contents) // PAGE_BYTES)
+
+    def begin_tracking(self) -> None:
+        """Do nothing: it has one user."""
+
+    def end_tracking(self) -> None:
+        """Do nothing."""
 
     def place(self, offset: int, data: memoryview) -> None:
         """Write what a stream brings."""

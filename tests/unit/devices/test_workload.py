@@ -101,6 +101,13 @@ def test_a_throttle_slows_it_down(percent: int, expected: int) -> None:
     assert sum(made.advance(10.0) for _ in range(100)) == pytest.approx(expected, abs=1)
 
 
+def test_a_throttle_slows_a_guest_down_that_does_all_it_can() -> None:
+    made, _ = workload("dirty=100G,working-set=64K")
+    made.throttle(75)
+    assert made.throttle_percent == 75
+    assert made.advance(50.0) == PAGES_PER_CALL_MAX // 4
+
+
 @pytest.mark.parametrize("percent", [-1, 100])
 def test_it_cannot_be_throttled_to_a_standstill(percent: int) -> None:
     made, _ = workload("dirty=1M")

@@ -125,6 +125,7 @@ def test_replug_itself(profile: str) -> None:
     assert machine.get(path, "profile") == profile
     assert machine.get(path, "policies") == dict(machine.vm.profile.policies)
     assert machine.get(path, "timings")["poll_ms"] == 250
+    assert machine.get(path, "dirty-tracking") == "bitmap"
     assert set(listed(machine, path)) == {
         "type",
         "state",
@@ -132,4 +133,5 @@ def test_replug_itself(profile: str) -> None:
         "profile",
         "policies",
         "timings",
+        "dirty-tracking",
     }

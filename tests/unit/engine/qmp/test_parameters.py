@@ -84,7 +84,14 @@ def test_the_capabilities_are_those_of_qemu_and_one_of_our_own() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["events", "return-path", "pause-before-switchover", "validate-uuid", "x-verify-ram"],
+    [
+        "auto-converge",
+        "events",
+        "return-path",
+        "pause-before-switchover",
+        "validate-uuid",
+        "x-verify-ram",
+    ],
 )
 def test_served_capabilities_can_be_turned_on_and_off(name: str) -> None:
     capabilities = Capabilities()

@@ -1,0 +1,219 @@
+"""Guest RAM in a real mapping: what was written is found, and nobody can write unseen."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from devices.page_runs import Runs
+from devices.ram import PAGE_BYTES
+from engine.driver import dirty_kernel
+from engine.driver.memory import (
+    GuestMemory,
+    GuestMemoryError,
+    GuestRam,
+    MemoryLentError,
+    MemoryTrackedError,
+)
+from engine.profile import DirtyTracking
+from tests.integration.kernel_tracking import TRACKINGS, needs_the_kernel
+
+#: Three of the areas that one page table serves, and one page.
+PAGES = 3 * 512 + 1
+
+
+def runs(*rows: tuple[int, int]) -> Runs:
+    return np.array(rows, dtype=np.int64).reshape(-1, 2)
+
+
+def page(fill: int) -> bytes:
+    return bytes([fill]) * PAGE_BYTES
+
+
+@pytest.fixture
+def memory() -> Iterator[GuestMemory]:
+    made = GuestMemory(PAGES * PAGE_BYTES)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("tracking", TRACKINGS)
+def test_only_what_was_touched_is_dirty_at_first(
+    memory: GuestMemory, tracking: DirtyTracking
+) -> None:
+    ram = GuestRam(memory, tracking)
+    assert ram.tracked_by == tracking
+    ram.write_pages(600, page(1) * 2)
+    ram.write(PAGES * PAGE_BYTES - 1, b"x")
+    ram.start_tracking(all_dirty=True)
+    ram.write(3, b"x")
+    assert ram.dirty_count == 4
+    assert ram.take_dirty_runs().tolist() == [[0, 1], [600, 602], [PAGES - 1, PAGES]]
+    assert ram.take_dirty_runs().tolist() == []
+    assert memory.allocated_bytes == 4 * PAGE_BYTES
+
+
+@pytest.mark.parametrize("tracking", TRACKINGS)
+def test_each_way_to_write_is_seen_and_no_reading_is(
+    memory: GuestMemory, tracking: DirtyTracking, tmp_path: Path
+) -> None:
+    ram = GuestRam(memory, tracking)
+    ram.write_pages(0, page(1) * 20)
+    ram.start_tracking()
+    ram.read(0, 20 * PAGE_BYTES)
+    bytes(ram.view()[: 20 * PAGE_BYTES])
+    ram.split_zero(runs((0, 20), (700, 800)))
+    assert ram.take_dirty_runs().tolist() == []
+    ram.write(2 * PAGE_BYTES, b"x")
+    ram.write_pages(4, page(2))
+    ram.load_pages(np.array([513, 6]), page(3) * 2)
+    ram.zero_runs(runs((8, 9), (600, 900)))
+    path = tmp_path / "pages"
+    path.write_bytes(page(4) * 2)
+    with path.open("rb", buffering=0) as file:
+        assert os.readv(file.fileno(), [ram.receive_view(10, 2)]) == 2 * PAGE_BYTES
+    expected = [[2, 3], [4, 5], [6, 7], [8, 9], [10, 12], [513, 514]]
+    assert ram.dirty_count == 7
+    assert ram.take_dirty_runs().tolist() == expected
+    assert ram.dirty_count == 0
+    ram.write(0, b"x")
+    ram.stop_tracking()
+    assert (ram.dirty_count, ram.take_dirty_runs().tolist()) == (0, [])
+
+
+@pytest.mark.parametrize("tracking", TRACKINGS)
+def test_tracking_can_begin_again(memory: GuestMemory, tracking: DirtyTracking) -> None:
+    ram = GuestRam(memory, tracking)
+    ram.write_pages(0, page(1) * 4)
+    ram.start_tracking(all_dirty=True)
+    ram.take_dirty()
+    ram.stop_tracking()
+    ram.write(PAGE_BYTES, b"unseen")
+    ram.start_tracking()
+    ram.write(2 * PAGE_BYTES, b"x")
+    assert ram.take_dirty().tolist() == [2]
+    ram.stop_tracking()
+    ram.start_tracking(all_dirty=True)
+    ram.write(2 * PAGE_BYTES, b"x")
+    assert ram.take_dirty().tolist() == [0, 1, 2, 3]
+    assert ram.take_dirty().tolist() == []
+
+
+@pytest.mark.parametrize("tracking", TRACKINGS)
+def test_what_was_never_touched_is_not_allocated_by_looking_or_clearing(
+    memory: GuestMemory, tracking: DirtyTracking
+) -> None:
+    ram = GuestRam(memory, tracking)
+    ram.write_pages(700, page(0) + page(1))
+    everything = runs((0, PAGES))
+    full, zero = ram.split_zero(everything)
+    assert full.tolist() == [[701, 702]]
+    assert zero.tolist() == [[0, 701], [702, PAGES]]
+    assert ram.nonzero_mask(np.array([701, 0, 700, 701])).tolist() == [True, False, False, True]
+    ram.zero_runs(everything)
+    ram.zero_pages(np.arange(PAGES))
+    assert memory.allocated_bytes == 2 * PAGE_BYTES
+    assert not any(ram.view()[700 * PAGE_BYTES : 702 * PAGE_BYTES])
+
+
+@needs_the_kernel
+def test_a_page_that_was_written_and_then_taken_out_of_the_page_tables_is_not_lost(
+    memory: GuestMemory,
+) -> None:
+    """As when it is swapped out: its entry is empty, and the file has its contents."""
+    ram = GuestRam(memory, DirtyTracking.KERNEL)
+    ram.write_pages(0, page(1) * 8)
+    ram.start_tracking(all_dirty=True)
+    ram.take_dirty()
+    ram.write(3 * PAGE_BYTES, b"x")
+    ram.write(700 * PAGE_BYTES, b"x")
+    memory._mapping.madvise(mmap.MADV_DONTNEED)
+    assert ram.take_dirty().tolist() == [3, 700]
+    ram.read(0, PAGES * PAGE_BYTES)
+    assert 3 not in ram.take_dirty().tolist(), "reading it back is no write"
+
+
+# -- nobody writes unseen
+
+
+@pytest.mark.parametrize("tracking", TRACKINGS)
+def test_the_descriptor_is_not_to_be_had_while_writes_are_tracked(
+    memory: GuestMemory, tracking: DirtyTracking
+) -> None:
+    ram = GuestRam(memory, tracking)
+    ram.start_tracking(all_dirty=True)
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(MemoryTrackedError, match="end the migration"):
+        memory.lend()
+    assert os.listdir("/proc/self/fd") == before
+    ram.stop_tracking()
+    os.close(memory.lend())
+    with pytest.raises(MemoryLentError, match="take it back"):
+        ram.start_tracking(all_dirty=True)
+    assert ram.take_dirty().tolist() == [], "what was refused has not begun"
+    memory.take_back()
+    ram.start_tracking(all_dirty=True)
+
+
+def test_no_public_name_is_a_descriptor(memory: GuestMemory) -> None:
+    open_ones = {int(name) for name in os.listdir("/proc/self/fd")} - {0, 1, 2}
+    public = {name for name in dir(memory) if not name.startswith("_")}
+    values = {name: getattr(memory, name) for name in public}
+    numbers = {name: value for name, value in values.items() if isinstance(value, int)}
+    assert not [name for name, value in numbers.items() if value in open_ones]
+    assert not [name for name, value in values.items() if isinstance(value, mmap.mmap)]
+
+
+def test_the_view_of_ram_cannot_be_written_to(memory: GuestMemory) -> None:
+    ram = GuestRam(memory)
+    for view in (ram.view(), ram.page_view(0, 1)):
+        with pytest.raises(TypeError, match="read-only"):
+            view[0] = 1
+        with pytest.raises(ValueError, match="cannot set WRITEABLE"):
+            np.frombuffer(view, dtype=np.uint8).setflags(write=True)
+
+
+def test_a_child_process_inherits_neither_mapping_nor_descriptor() -> None:
+    memory = GuestMemory(PAGE_BYTES, name="inherited-by-nobody")
+    ram = GuestRam(memory)
+    ram.start_tracking(all_dirty=True)
+    for name in os.listdir("/proc/self/fd"):
+        path = f"/proc/self/fd/{name}"
+        if not os.path.lexists(path):
+            continue
+        if re.search("inherited-by-nobody|userfaultfd|pagemap", os.readlink(path)):
+            assert not os.get_inheritable(int(name))
+    (flags,) = re.findall(
+        r"inherited-by-nobody(?s:.*?)VmFlags:(.*)", Path("/proc/self/smaps").read_text()
+    )
+    assert "dc" in flags.split(), "not copied by fork"
+    memory.close()
+
+
+# -- without the kernel
+
+
+def test_a_kernel_that_cannot_is_replaced_unless_it_was_asked_for(
+    memory: GuestMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(address: int, size_bytes: int) -> None:
+        raise OSError(38, "userfaultfd: Function not implemented")
+
+    monkeypatch.setattr(dirty_kernel, "WriteProtection", refuse)
+    assert GuestRam(memory).tracked_by == "bitmap"
+    with pytest.raises(GuestMemoryError, match="dirty_tracking=bitmap"):
+        GuestRam(memory, DirtyTracking.KERNEL)
+
+
+@needs_the_kernel
+def test_a_record_that_cannot_be_had_leaves_nothing_open() -> None:
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(OSError, match="Invalid argument"):
+        dirty_kernel.KernelDirtyRecord(PAGE_BYTES // 2, PAGE_BYTES, lambda some: some)
+    assert os.listdir("/proc/self/fd") == before

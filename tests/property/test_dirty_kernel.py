@@ -1,0 +1,78 @@
+"""The kernel's record and the bitmap: the same schedule gives the same pages and the same bytes.
+
+The pages of a schedule lie across the border of two page tables, in RAM of which the rest is
+never touched.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+
+from devices.ram import PAGE_BYTES
+from engine.driver.memory import GuestMemory, GuestRam
+from engine.profile import DirtyTracking
+from tests.integration.kernel_tracking import needs_the_kernel
+from tests.property.test_ram_dirty import PAGES, Pass, Scatter, Step, Write, Zero, steps
+
+#: Where the pages of a schedule begin.
+FIRST = 512 - PAGES // 2
+RAM_BYTES = 2 * 512 * PAGE_BYTES
+
+
+class Side:
+    """One source and its target, with one way to track."""
+
+    def __init__(self, tracking: DirtyTracking) -> None:
+        self.memories = [GuestMemory(RAM_BYTES), GuestMemory(RAM_BYTES)]
+        self.ram, self.target = (GuestRam(memory, tracking) for memory in self.memories)
+
+    def write(self, step: Write | Scatter | Zero) -> None:
+        match step:
+            case Write(offset, fill, length):
+                data = bytes([fill]) * min(length, PAGES * PAGE_BYTES - offset)
+                self.ram.write(FIRST * PAGE_BYTES + offset, data)
+            case Scatter(numbers, generation):
+                indexes = np.array(numbers, dtype=np.int64) + FIRST
+                rows = np.full((len(numbers), 512), generation, dtype=np.uint64)
+                self.ram.write_scattered(indexes, rows)
+            case Zero(numbers):
+                self.ram.zero_pages(np.array(numbers, dtype=np.int64) + FIRST)
+
+    def send_pass(self) -> list[list[int]]:
+        """Bring the target up to date; return what was dirty."""
+        expected = self.ram.dirty_count
+        dirty = self.ram.take_dirty_runs()
+        assert expected == int((dirty[:, 1] - dirty[:, 0]).sum())
+        full, zero = self.ram.split_zero(dirty)
+        for first, end in full.tolist():
+            self.target.receive_view(first, end - first)[:] = self.ram.page_view(first, end - first)
+        self.target.zero_runs(zero)
+        taken: list[list[int]] = dirty.tolist()
+        return taken
+
+    def close(self) -> None:
+        for memory in self.memories:
+            memory.close()
+
+
+@needs_the_kernel
+@given(before=steps, schedule=steps)
+def test_any_schedule_is_recorded_alike(before: list[Step], schedule: list[Step]) -> None:
+    sides = [Side(tracking) for tracking in (DirtyTracking.KERNEL, DirtyTracking.BITMAP)]
+    for side in sides:
+        for step in before:
+            if not isinstance(step, Pass):
+                side.write(step)
+        side.ram.start_tracking(all_dirty=True)
+    for step in [Pass(), *schedule, Pass()]:
+        if isinstance(step, Pass):
+            by_kernel, by_bitmap = (side.send_pass() for side in sides)
+            assert by_kernel == by_bitmap
+        else:
+            for side in sides:
+                side.write(step)
+    whole = bytes(sides[0].ram.view())
+    assert all(bytes(ram.view()) == whole for side in sides for ram in (side.ram, side.target))
+    for side in sides:
+        side.close()
