@@ -97,6 +97,7 @@ SERVED_CAPABILITIES = frozenset(
     {
         Capability.AUTO_CONVERGE,
         Capability.EVENTS,
+        Capability.MULTIFD,
         Capability.RETURN_PATH,
         Capability.PAUSE_BEFORE_SWITCHOVER,
         Capability.VALIDATE_UUID,
@@ -118,7 +119,6 @@ _UNSERVED: Mapping[Capability, tuple[str, str]] = {
     Capability.X_COLO: ("COLO", "; a VM runs on one side only"),
     Capability.RELEASE_RAM: _POSTCOPY,
     Capability.BLOCK: _BLOCK,
-    Capability.MULTIFD: ("parallel channels", "; one channel carries everything"),
     Capability.DIRTY_BITMAPS: _BLOCK,
     Capability.POSTCOPY_BLOCKTIME: _POSTCOPY,
     Capability.LATE_BLOCK_ACTIVATE: _BLOCK,
@@ -308,6 +308,11 @@ class Parameters:
     def downtime_limit_ms(self) -> int:
         """For how long the guest may stand still at the switchover."""
         return int(self._values["downtime-limit"])
+
+    @property
+    def channels(self) -> int:
+        """How many channels capability multifd has beside the main one."""
+        return int(self._values["multifd-channels"])
 
     @property
     def unplug_timeout_ms(self) -> int | None:

@@ -175,6 +175,13 @@ class Connection:
                 job.done.set_result(None)
         self._queue = deque(item for item in self._queue if not isinstance(item, _Job))
 
+    def abandon(self, error: Exception) -> None:
+        """End it as lost, with `error`: what belongs to it is lost."""
+        self._reading = False
+        if asyncio.current_task() is not self._reader:
+            self._reader.cancel()
+        self._lose(error)
+
     def _lose(self, error: Exception | None) -> None:
         if not self._closed:
             self._closed = True

@@ -14,10 +14,11 @@ from typing import Any
 from engine import texts
 from engine.driver.channel import Channel, TransportError
 from engine.driver.connection import Connection
+from engine.driver.ram_channels import CHANNEL_LOSS_SECONDS, GatheredChannels
 from engine.driver.surroundings import Listen
 from engine.driver.transport import Listener, SocketAddress
 from engine.errors import EngineError, StreamError
-from engine.messages import End, Message, RamPages, ZeroPages
+from engine.messages import End, Hello, Message, PassEnd, RamPages, ZeroPages
 from engine.qmp.errors import QmpError
 from engine.ram_receiving import load_ram
 from engine.target import Target
@@ -41,6 +42,7 @@ class IncomingStream:
         self._listen_at = listen
         self._listener: Listener | None = None
         self._connection: Connection | None = None
+        self._channels: GatheredChannels | None = None
         self._last: Connection | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         #: When something last came from the source.
@@ -82,7 +84,6 @@ class IncomingStream:
             self._vm.world.warn(str(error))
             self._vm.fire(E.LISTEN_FAILED)
             return
-        listener.close()
         self._accept(channel)
 
     def _accept(self, channel: Channel) -> None:
@@ -98,13 +99,51 @@ class IncomingStream:
             # What comes next is the end of the stream: no news until this END is dealt with.
             self._connection.pause_reading()
         try:
-            self._target.receive(message)
+            if isinstance(message, PassEnd) and self._channels is not None:
+                self._target.check_ram(message)
+                self._channels.reached(0, message.pass_number, self._connection_in_use())
+            else:
+                self._target.receive(message)
         except StreamError as error:
             self._fail(error)
+        if self._listener is not None:
+            self._gather(message, self._listener)
         if self._vm.state(Takeover) is not Takeover.STATE_LOADED:
             self._go_on_reading()
 
+    def _connection_in_use(self) -> Connection:
+        assert self._connection is not None
+        return self._connection
+
     # -- RAM
+
+    def _gather(self, message: Message, listener: Listener) -> None:
+        """The first message of a source says whether more channels are to come."""
+        if not isinstance(message, Hello) or not message.channels or self._connection is None:
+            listener.close()
+        else:
+            self._channels = GatheredChannels(
+                bytes(message.migration),
+                message.channels,
+                ram=self,
+                on_lost=lambda error: self._spawn(self._channel_lost(error)),
+                go_on=self._go_on_reading,
+                warn=self._vm.world.warn,
+            )
+            self._spawn(self._await_channels(self._channels, listener))
+        self._listener = None
+
+    async def _await_channels(self, channels: GatheredChannels, listener: Listener) -> None:
+        try:
+            await channels.gather(listener)
+        finally:
+            listener.close()
+
+    async def _channel_lost(self, error: Exception | None) -> None:
+        # What the source says on the main channel may say why: it is heard first.
+        await asyncio.sleep(CHANNEL_LOSS_SECONDS)
+        if self._connection is not None:
+            self._connection.abandon(error or TransportError(texts.CHANNEL_LOST))
 
     def begin(self) -> None:
         """Hear that RAM comes now; UnexpectedMessage when this is not the time."""
@@ -117,7 +156,8 @@ class IncomingStream:
         self.heard_ms = self._vm.world.now_ms()
 
     def _go_on_reading(self) -> None:
-        if self._connection is not None:
+        held = self._channels is not None and self._channels.holds_main()
+        if self._connection is not None and not held:
             self._connection.resume_reading()
 
     def _two_phase(self) -> bool:
@@ -174,6 +214,8 @@ class IncomingStream:
             task.cancel()
         if self._listener is not None:
             self._listener.close()
+        if self._channels is not None:
+            self._channels.close()
         if self._connection is not None:
             self._connection.close()
             self._last = self._connection

@@ -96,7 +96,9 @@ class LiveVm:
         self.network.on_sent = self._frame_left
         transport = surroundings.transport(resolve_fd)
         digest = partial(surroundings.in_thread, self.memory.digest)
-        self.outgoing = Outgoing(self.vm, self.source, transport.connect, digest)
+        self.outgoing = Outgoing(
+            self.vm, self.source, transport.connect, surroundings.new_name, digest
+        )
         self.incoming = IncomingStream(self.vm, self.target, transport.listen, digest)
         self.vm.send_with(self._send)
         self._commands = self._carriers()

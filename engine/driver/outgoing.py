@@ -16,6 +16,7 @@ from engine import texts
 from engine.auto_converge import AutoConverge
 from engine.driver.channel import Channel, TransportError
 from engine.driver.connection import Connection
+from engine.driver.ram_channels import CHANNEL_LOSS_SECONDS, open_channels
 from engine.driver.ram_path import RamPath
 from engine.driver.surroundings import Connect
 from engine.errors import StreamError
@@ -36,10 +37,20 @@ class Outgoing:
     """One VM's outgoing stream; a new connection for each migration."""
 
     def __init__(
-        self, vm: Vm, source: Source, connect: Connect, digest: Callable[[], Awaitable[bytes]]
+        self,
+        vm: Vm,
+        source: Source,
+        connect: Connect,
+        new_name: Callable[[], bytes],
+        digest: Callable[[], Awaitable[bytes]],
     ) -> None:
-        """`connect` opens a channel to a URI; `digest` hashes the whole RAM, in a thread."""
+        """Be the source of migrations.
+
+        `connect` opens a channel to a URI, `new_name` makes the name of a migration; `digest`
+        hashes the whole RAM, in a thread.
+        """
         self._vm = vm
+        self._new_name = new_name
         self._digest = digest
         self._source = source
         self._connect_to = connect
@@ -82,7 +93,11 @@ class Outgoing:
             self._vm.error_description = str(error)
             self._vm.fire(E.CONNECT_FAILED)
             return
-        self.heard_ms = self._vm.world.now_ms()
+        vm = self._vm
+        self.heard_ms = vm.world.now_ms()
+        self._source.migration = self._new_name()
+        multifd = vm.capabilities.on(Capability.MULTIFD)
+        self._source.channels = vm.parameters.channels if multifd else 0
         self._connection = self._open(channel)
         self._vm.fire(E.CONNECTED if channel.reply_path else E.CONNECTED_ONE_WAY)
 
@@ -123,7 +138,9 @@ class Outgoing:
         if self._precopy is not None:
             self._precopy.finish()
             self._precopy = None
-        self._path = None
+        if self._path is not None:
+            self._path.close()
+            self._path = None
         self._slow_guest_by(0)
         if self._connection is not None:
             self._connection.close()
@@ -147,12 +164,40 @@ class Outgoing:
             downtime_limit_ms=vm.parameters.downtime_limit_ms,
             bandwidth_bytes_per_second=limit or 1 << 30,
         )
-        if self._connection is not None:
-            self._path = RamPath(vm, self._connection)
         self._auto_converge = AutoConverge(vm.profile.timings.throttle_period_ms)
         self._passed(self._precopy.setup(vm.world.now_ms()))
         self._throttle()
+        if self._connection is None:
+            vm.fire(E.SETUP_DONE)  # what comes next says that it is gone
+        elif self._source.channels:
+            self._spawn(self._open_channels(self._connection))
+        else:
+            self._path = RamPath(vm, self._connection, [])
+            vm.fire(E.SETUP_DONE)
+
+    async def _open_channels(self, connection: Connection) -> None:
+        vm, source = self._vm, self._source
+        assert vm.outgoing_uri is not None
+        try:
+            channels = await open_channels(
+                self._connect_to,
+                vm.outgoing_uri,
+                source.migration,
+                source.channels,
+                lambda error: self._spawn(self._channel_lost(connection, error)),
+            )
+        except (TransportError, QmpError, OSError) as error:
+            vm.error_description = str(error)
+            vm.fire(E.STREAM_FAILED)
+            return
+        self._path = RamPath(vm, connection, channels)
         vm.fire(E.SETUP_DONE)
+
+    async def _channel_lost(self, connection: Connection, error: Exception | None) -> None:
+        # What the target says on the main channel may say why: it is heard first.
+        await asyncio.sleep(CHANNEL_LOSS_SECONDS)
+        if self._connection is connection:
+            connection.abandon(error or TransportError(texts.CHANNEL_LOST))
 
     def _throttle(self) -> None:
         """Slow the guest down as auto-converge wants it after a synchronisation."""
@@ -213,6 +258,8 @@ class Outgoing:
         if not await path.send_pass(precopy, limited=False):
             return
         path.end_pass(precopy.last_passed())
+        # Their ends must not be taken for a loss once the target is through.
+        path.close()
         precopy.finish()
         self._source.end_digest = None
         if vm.capabilities.on(Capability.X_VERIFY_RAM):

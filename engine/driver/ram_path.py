@@ -7,10 +7,11 @@ when every channel has sent what it took. The limit is for all channels together
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from engine.bandwidth import TokenBucket
 from engine.driver.connection import Connection
-from engine.messages import PassEnd
+from engine.messages import ChannelSync, PassEnd
 from engine.precopy import Precopy
 from engine.ram_sending import RamSender, Sending, Sent
 from engine.vm import Vm
@@ -24,11 +25,12 @@ LIMIT_LOOK_MS = 100.0
 class RamPath:
     """All channels that carry the RAM of one migration."""
 
-    def __init__(self, vm: Vm, connection: Connection) -> None:
-        """Send through the main connection."""
+    def __init__(self, vm: Vm, connection: Connection, channels: Sequence[Connection]) -> None:
+        """Send through these channels, or through the main connection if there are none."""
         self._vm = vm
         self._connection = connection
-        self._lanes: list[Lane] = [Lane(connection, vm)]
+        self._channels = channels
+        self._lanes = [Lane(each, vm) for each in channels or [connection]]
         self._bucket = TokenBucket(vm.world.now_ms())
         self._window_bytes = 0
         self._window_ms = 0.0
@@ -62,6 +64,8 @@ class RamPath:
                 return False
             precopy.sent(sent, world.now_ms() - began_ms)
             self._window_bytes += sent.wire_bytes
+            if self._channels:
+                self._vm.statistics.ram.channel_bytes += sent.wire_bytes
             self._bucket.spend(sent.wire_bytes)
             if limited:
                 await self._keep_to_the_limit()
@@ -85,8 +89,15 @@ class RamPath:
             self._window_bytes, self._window_ms = 0, now_ms
 
     def end_pass(self, message: PassEnd) -> None:
-        """Say that a pass is over."""
+        """Say that a pass is over, on every channel."""
+        for channel in self._channels:
+            channel.send(ChannelSync(message.pass_number))
         self._connection.send(message)
+
+    def close(self) -> None:
+        """Let go of all channels but the main one, once what they have still to say has left."""
+        for channel in self._channels:
+            channel.close()
 
 
 class Lane:

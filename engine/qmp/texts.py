@@ -164,6 +164,8 @@ def descriptor_has_not_been_found(name: str) -> str:
 
 # -- replug's own -----------------------------------------------------------------------------
 
+#: QEMU multifd.c multifd_save_setup, multifd_load_setup.
+MULTIFD_NEEDS_SOCKETS = "multifd is not supported by current protocol"
 TLS_NOT_SERVED = (
     "replug does not do TLS: leave 'tls-creds' empty and carry the stream over a tunnel "
     "(unix: or exec:)"

@@ -179,6 +179,11 @@ class SimulatedChannel(Channel):
         self._stopped = False
         self._closed = False
 
+    @property
+    def closed(self) -> bool:
+        """Whether this end was let go of."""
+        return self._closed
+
     async def read(self, max_bytes: int) -> bytes:
         while not self._stopped:
             received = await self._incoming.take(max_bytes)
@@ -285,8 +290,15 @@ class SimulatedNetwork:
         self.refuses = False
         self._listeners: dict[tuple[str, int], SimulatedListener] = {}
         self._wires: list[_Wire] = []
-        #: The two ends of the newest link: the source's, the target's.
-        self.ends: tuple[SimulatedChannel, SimulatedChannel] | None = None
+        #: The two ends of every link that either still holds, oldest first: the source's, the
+        #: target's.
+        self.ends: list[tuple[SimulatedChannel, SimulatedChannel]] = []
+        self._names = 0
+
+    def new_name(self) -> bytes:
+        """Make a name for a migration."""
+        self._names += 1
+        return self._names.to_bytes(16, "big")
 
     async def connect(self, uri: Uri) -> Channel:
         """Open the outgoing end of a stream."""
@@ -299,9 +311,11 @@ class SimulatedNetwork:
         there, back = _Wire(self), _Wire(self)
         there.back, back.back = back, there
         self._wires += [there, back]
-        self.ends = SimulatedChannel(self, back, there), SimulatedChannel(self, there, back)
-        listener.offer(self.ends[1])
-        return self.ends[0]
+        ends = SimulatedChannel(self, back, there), SimulatedChannel(self, there, back)
+        self.ends = [each for each in self.ends if not (each[0].closed and each[1].closed)]
+        self.ends.append(ends)
+        listener.offer(ends[1])
+        return ends[0]
 
     def listen(self, uri: Uri, accepted: Callable[[Channel], None]) -> Listener:
         """Open the incoming end of a stream; `accepted` is told of each that comes."""
@@ -325,7 +339,7 @@ class SimulatedNetwork:
             wire.arrive()
 
     def cut(self, *, keeps_to_source: bool, keeps_to_target: bool, with_error: bool) -> None:
-        """Cut the newest link."""
-        if self.ends is not None:
-            self.ends[0].cut(keeps_flying=keeps_to_source, with_error=with_error)
-            self.ends[1].cut(keeps_flying=keeps_to_target, with_error=with_error)
+        """Cut every link."""
+        for ends in self.ends:
+            ends[0].cut(keeps_flying=keeps_to_source, with_error=with_error)
+            ends[1].cut(keeps_flying=keeps_to_target, with_error=with_error)

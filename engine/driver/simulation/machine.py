@@ -153,6 +153,7 @@ class SimulatedVm:
             surroundings=Surroundings(
                 memory=lambda _size: self.memory,
                 transport=self._transport,
+                new_name=network.new_name,
                 in_thread=_after_a_while,
                 warn=self._warn,
             ),

@@ -176,7 +176,17 @@ class _Planner:
             link=self._link(),
             once_more=self._often(0.3),
         )
-        return replace(plan, actions=tuple(self._actions()))
+        plan = replace(plan, actions=tuple(self._actions()))
+        return self._channelled(plan) if self._often(0.4) else plan
+
+    def _channelled(self, plan: Plan) -> Plan:
+        """Let RAM go through channels of its own; chosen last, so that all else stays."""
+        channels = {"multifd-channels": self._random.randint(1, 4)}
+        return replace(
+            plan,
+            capabilities=(*plan.capabilities, "multifd"),
+            parameters={**plan.parameters, **channels},
+        )
 
     # -- what things are like
 
