@@ -18,7 +18,7 @@ is for the machines to judge.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 import zstandard
@@ -73,6 +73,7 @@ class StreamEncoder:
         """Compress the bodies of the messages `compress` picks, at zstd `level`."""
         self._compress = compress
         self._compressor = zstandard.ZstdCompressor(level=level, write_content_size=True)
+        self._ram_compressor = self._compressor
         self._sequence = 0
 
     @property
@@ -93,6 +94,25 @@ class StreamEncoder:
         and FrameTooLarge for a body over that of its type; nothing has moved then.
         """
         return self.number(self.prepare(message))
+
+    def compress_ram(self, level: int) -> None:
+        """Be able to compress RAM, at zstd `level`."""
+        self._ram_compressor = zstandard.ZstdCompressor(level=level, write_content_size=True)
+
+    def packed_bytes(self, sample: BytesLike) -> int:
+        """Return to how many bytes a sample of RAM compresses."""
+        return len(self._ram_compressor.compress(sample))
+
+    def encode_packed(self, message: RamPages) -> list[BytesLike]:
+        """Return the same as `encode`, with RAM compressed where that makes it smaller."""
+        prepared = self.prepare(message)
+        # Piece by piece: joined first, RAM would be copied while nobody else may run.
+        packing = self._ram_compressor.compressobj(size=prepared.raw_bytes)
+        pieces: list[BytesLike] = [packing.compress(piece) for piece in prepared.pieces]
+        pieces.append(packing.flush())
+        if sum(len(piece) for piece in pieces) < prepared.raw_bytes:
+            prepared = replace(prepared, flags=FLAG_ZSTD, pieces=pieces)
+        return self.number(prepared)
 
     def prepare(self, message: Message) -> Prepared:
         """Do all of `encode` but give the frame its number; what raises, raises here."""

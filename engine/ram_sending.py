@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from enum import Enum
 from typing import TypeAlias
 
 import numpy as np
@@ -22,6 +23,7 @@ import numpy.typing as npt
 from devices.page_runs import Runs, indexes_of, page_count, split
 from devices.ram import PAGE_BYTES, Ram
 from devices.zero_pages import nonzero_marks
+from engine.adaptive_compression import SAMPLE_BYTES, AdaptiveCompression
 from engine.codec import StreamEncoder
 from engine.messages import RamPages, ZeroPages
 from engine.shapes import BytesLike, size_bytes
@@ -33,6 +35,17 @@ _Pages: TypeAlias = npt.NDArray[np.uint8]
 FRAME_PAGES = 256
 #: Up to so many runs in a frame are copied one by one, more page by page (in numpy).
 _COPIED_RUNS_MAX = 16
+
+
+class Compression(Enum):
+    """What is compressed of RAM."""
+
+    #: Nothing.
+    NEVER = "never"
+    #: Everything that it makes smaller.
+    ALWAYS = "always"
+    #: What it gets over the link sooner.
+    ADAPTIVE = "adaptive"
 
 
 @dataclass(frozen=True)
@@ -61,8 +74,20 @@ Sending: TypeAlias = Generator[list[BytesLike], None, Sent]
 class RamSender:
     """What one channel needs to send RAM."""
 
-    def __init__(self, ram: Ram, encoder: StreamEncoder) -> None:
+    def __init__(
+        self,
+        ram: Ram,
+        encoder: StreamEncoder,
+        compression: Compression = Compression.NEVER,
+        now_ms: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        """Send with this encoder, which can compress RAM if it is to."""
         self._ram = ram
+        self._compression = compression
+        self._adaptive = AdaptiveCompression()
+        self._now_ms = now_ms
+        #: What a byte takes by the bandwidth limit; 0: there is none.
+        self.limit_ms_per_byte = 0.0
         self._encoder = encoder
         self._buffer = np.empty((FRAME_PAGES, PAGE_BYTES), dtype=np.uint8)
 
@@ -86,10 +111,31 @@ class RamSender:
             copy = self._buffer[:pages]
             _gather(rows, taken, copy)
             message = RamPages(pass_number, runs_to_wire(taken), copy.data.cast("B"))
-            frame = self._encoder.encode(message)
+            frame = self._frame(message)
+            began_ms = self._now_ms()
             yield frame
+            self._adaptive.sent(_size(frame), self._now_ms() - began_ms)
             sent += Sent(_size(frame), normal_pages=pages)
         return sent
+
+    def _frame(self, message: RamPages) -> list[BytesLike]:
+        if self._compression is Compression.ALWAYS:
+            return self._encoder.encode_packed(message)
+        if self._compression is Compression.ADAPTIVE and self._is_worth_it(message):
+            began_ms = self._now_ms()
+            frame = self._encoder.encode_packed(message)
+            self._adaptive.compressed(size_bytes(message.data), self._now_ms() - began_ms)
+            return frame
+        return self._encoder.encode(message)
+
+    def _is_worth_it(self, message: RamPages) -> bool:
+        if not self._adaptive.wants_sample(self.limit_ms_per_byte):
+            return False
+        sample = memoryview(message.data)[:SAMPLE_BYTES]
+        began_ms = self._now_ms()
+        packed_bytes = self._encoder.packed_bytes(sample)
+        self._adaptive.compressed(len(sample), self._now_ms() - began_ms)
+        return self._adaptive.pays(packed_bytes / len(sample), self.limit_ms_per_byte)
 
 
 def _size(frame: list[BytesLike]) -> int:

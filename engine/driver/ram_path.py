@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from engine.bandwidth import TokenBucket
 from engine.driver.connection import Connection
 from engine.messages import ChannelSync, PassEnd
+from engine.parameters import Capability
 from engine.precopy import Precopy
-from engine.ram_sending import RamSender, Sending, Sent
+from engine.ram_sending import Compression, RamSender, Sending, Sent
 from engine.vm import Vm
 
 #: How much is written between two measurements of the bandwidth, in time.
@@ -30,7 +31,8 @@ class RamPath:
         self._vm = vm
         self._connection = connection
         self._channels = channels
-        self._lanes = [Lane(each, vm) for each in channels or [connection]]
+        compression = _compression(vm, has_channels=bool(channels))
+        self._lanes = [Lane(each, vm, compression) for each in channels or [connection]]
         self._bucket = TokenBucket(vm.world.now_ms())
         self._window_bytes = 0
         self._window_ms = 0.0
@@ -58,6 +60,7 @@ class RamPath:
             runs = precopy.portion(rate)
             if not len(runs):
                 return True
+            lane.sender.limit_ms_per_byte = 1000 * len(self._lanes) / rate if rate else 0.0
             began_ms = world.now_ms()
             sent = await lane.send(lane.sender.send(precopy.pass_number, runs, lane.has_ended))
             if sent is None:
@@ -100,13 +103,23 @@ class RamPath:
             channel.close()
 
 
+def _compression(vm: Vm, *, has_channels: bool) -> Compression:
+    if vm.capabilities.on(Capability.X_ADAPTIVE):
+        return Compression.ADAPTIVE
+    # As its name says, and as in QEMU, the parameter is for multifd's channels.
+    always = has_channels and vm.parameters.compresses
+    return Compression.ALWAYS if always else Compression.NEVER
+
+
 class Lane:
     """One channel as a way for RAM."""
 
-    def __init__(self, connection: Connection, vm: Vm) -> None:
+    def __init__(self, connection: Connection, vm: Vm, compression: Compression) -> None:
         self._connection = connection
+        if compression is not Compression.NEVER:
+            connection.encoder.compress_ram(vm.parameters.zstd_level)
         #: What makes its frames.
-        self.sender = RamSender(vm.ram, connection.encoder)
+        self.sender = RamSender(vm.ram, connection.encoder, compression, vm.world.now_ms)
 
     def has_ended(self) -> bool:
         """Say whether it was closed or lost; may be asked from any thread."""

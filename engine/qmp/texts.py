@@ -166,6 +166,10 @@ def descriptor_has_not_been_found(name: str) -> str:
 
 #: QEMU multifd.c multifd_save_setup, multifd_load_setup.
 MULTIFD_NEEDS_SOCKETS = "multifd is not supported by current protocol"
+ZLIB_NOT_SERVED = (
+    "replug does not compress with zlib: set 'multifd-compression' to 'zstd', which is faster and "
+    "compresses more, or to 'none'"
+)
 TLS_NOT_SERVED = (
     "replug does not do TLS: leave 'tls-creds' empty and carry the stream over a tunnel "
     "(unix: or exec:)"

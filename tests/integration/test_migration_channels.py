@@ -57,6 +57,25 @@ async def test_many_passes_do_not_overtake_each_other(lab: Lab) -> None:
     assert report["x-replug"]["digest-equal"] is True
 
 
+@pytest.mark.parametrize("capability", ["multifd", "x-adaptive"])
+@scenario
+async def test_memory_arrives_whole_compressed(lab: Lab, capability: str) -> None:
+    source, target = await lab.pair()
+    for name in ("multifd", capability, "x-verify-ram"):
+        await source.capability(name)
+    await source.parameters(multifd_compression="zstd", multifd_zstd_level=3)
+    await source.command("migrate", uri=lab.uri())
+    report = await moved(source, target)
+    assert report["x-replug"]["digest-equal"] is True
+
+
+@scenario
+async def test_zlib_is_refused_with_what_to_do(lab: Lab) -> None:
+    source = await lab.vm("source")
+    reason = await source.refusal("migrate-set-parameters", multifd_compression="zlib")
+    assert "'zstd'" in reason
+
+
 @scenario
 async def test_a_source_alone_may_ask_for_channels(lab: Lab) -> None:
     source, target = await lab.pair()

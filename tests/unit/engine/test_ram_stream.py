@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from engine.codec import StreamDecoder, StreamEncoder
 from engine.errors import ChecksumMismatch, MalformedMessage
 from engine.messages import Commit, Message, RamPages, ZeroPages
 from engine.ram_receiving import load_ram, receive_ram
-from engine.ram_sending import FRAME_PAGES, RamSender, Sending, Sent
+from engine.ram_sending import FRAME_PAGES, Compression, RamSender, Sending, Sent
 from tests.unit.engine.documented_frames import packed, runs, stream_header
 
 PAGES = 700
@@ -52,6 +53,54 @@ def receive(stream: bytes, ram: BitmapRam, piece_bytes: int) -> Message | None:
         came = end.value
         assert came is None or not isinstance(came, RamPages | ZeroPages)
         return came
+
+
+def test_compressed_it_is_less_and_arrives_the_same() -> None:
+    source, target = BitmapRam(bytearray(TEXT * PAGES)), filled(2)
+    encoder = StreamEncoder()
+    encoder.compress_ram(1)
+    sender = RamSender(source, encoder, Compression.ALWAYS)
+    stream, sent = written(sender.send(1, one_run(0, PAGES), lambda: False))
+    assert sent.normal_pages == PAGES
+    assert sent.wire_bytes == len(stream) < PAGES * PAGE_BYTES // 100
+    assert receive(encoder.header() + stream, target, 1 << 20) is None
+    assert target.view() == source.view()
+
+
+def test_what_does_not_compress_goes_as_it_is() -> None:
+    noise = np.random.default_rng(1).integers(1, 255, PAGES * PAGE_BYTES, dtype=np.uint8)
+    encoder = StreamEncoder()
+    encoder.compress_ram(1)
+    sender = RamSender(BitmapRam(noise), encoder, Compression.ALWAYS)
+    stream, _ = written(sender.send(1, one_run(0, 1), lambda: False))
+    assert len(stream) > PAGE_BYTES * 0.9
+
+
+@pytest.mark.parametrize(("send_ms", "is_less"), [(5.0, True), (0.02, False)])
+def test_where_it_adapts_it_compresses_on_a_slow_link_only(send_ms: float, is_less: bool) -> None:
+    clock = [0.0]
+
+    def now_ms() -> float:
+        # Whatever happens between two looks at the clock takes a hundredth of a millisecond…
+        clock[0] += 0.01
+        return clock[0]
+
+    encoder = StreamEncoder()
+    encoder.compress_ram(1)
+    sender = RamSender(BitmapRam(bytearray(TEXT * PAGES)), encoder, Compression.ADAPTIVE, now_ms)
+    sizes = []
+    for _ in range(20):
+        sending = sender.send(1, one_run(0, FRAME_PAGES), lambda: False)
+        sizes.append(sum(len(bytes(piece)) for piece in next(sending)))
+        # … but for the link.
+        clock[0] += send_ms / FRAME_PAGES * sizes[-1] / PAGE_BYTES
+        with suppress(StopIteration):
+            next(sending)
+    assert (sizes[-1] < sizes[0] // 100) is is_less
+
+
+#: A page.
+TEXT = b"text " * 819 + b"\n"
 
 
 def scattered() -> Runs:
