@@ -13,6 +13,7 @@ The rules:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -29,7 +30,10 @@ class DirtyRecord(Protocol):
         ...
 
     def start(self, dirty: Runs) -> None:
-        """Begin to record, with these pages marked; what was recorded before is forgotten."""
+        """Begin to record, with those of these pages marked that may hold contents.
+
+        What was recorded before is forgotten.
+        """
         ...
 
     def mark(self, first_page: int, end_page: int) -> None:
@@ -58,14 +62,18 @@ class DirtyBitmap:
 
     name = "bitmap"
 
-    def __init__(self, pages: int) -> None:
-        """Record nothing yet of RAM with so many pages."""
+    def __init__(self, pages: int, holding: Callable[[Runs], Runs] = lambda runs: runs) -> None:
+        """Record nothing yet of RAM with so many pages.
+
+        `holding` returns those of some pages that may hold contents; without it, each may.
+        """
+        self._holding = holding
         self._marks: Marks = np.zeros(pages, dtype=np.bool_)
         self._is_started = False
 
     def start(self, dirty: Runs) -> None:
         self._marks[:] = False
-        self._marks[indexes_of(dirty)] = True
+        self._marks[indexes_of(self._holding(dirty))] = True
         self._is_started = True
 
     def mark(self, first_page: int, end_page: int) -> None:

@@ -82,29 +82,32 @@ def pieces_of(runs: Runs, marks: Marks) -> tuple[Runs, Marks]:
 
 
 def union(some: Runs, others: Runs) -> Runs:
-    """Return the pages that are in either."""
-    return _combine(some, others, np.array([False, True, True, True]))
+    """Return the pages that are in either; rows of `others` may touch or overlap."""
+    rows = np.concatenate((some, others))
+    if not len(rows):
+        return rows
+    rows = rows[np.argsort(rows[:, 0], kind="stable")]
+    reached = np.maximum.accumulate(rows[:, 1])
+    first = np.insert(np.flatnonzero(rows[1:, 0] > reached[:-1]) + 1, 0, 0)
+    return np.stack((rows[first, 0], reached[np.append(first[1:], len(rows)) - 1]), axis=1)
 
 
 def intersection(some: Runs, others: Runs) -> Runs:
     """Return the pages that are in both."""
-    return _combine(some, others, np.array([False, False, False, True]))
+    low = np.searchsorted(others[:, 1], some[:, 0], side="right")
+    high = np.searchsorted(others[:, 0], some[:, 1], side="left")
+    pairs = np.maximum(high - low, 0)
+    # Each run of `some` beside each run of `others` that it meets.
+    left = np.repeat(some, pairs, axis=0)
+    before = np.repeat(np.cumsum(pairs) - pairs - low, pairs)
+    right = others[np.arange(before.size) - before]
+    return np.stack(
+        (np.maximum(left[:, 0], right[:, 0]), np.minimum(left[:, 1], right[:, 1])), axis=1
+    )
 
 
 def difference(some: Runs, others: Runs) -> Runs:
     """Return the pages of the first that are not in the second."""
-    return _combine(some, others, np.array([False, True, False, False]))
-
-
-def _combine(some: Runs, others: Runs, is_kept: Marks) -> Runs:
-    """Keep pages by where they are: `is_kept` of 1 for `some` plus 2 for `others`."""
-    edges = np.concatenate((some[:, 0], some[:, 1], others[:, 0], others[:, 1]))
-    if not edges.size:
-        return one_run(0, 0)
-    counts = [len(some), len(some), len(others), len(others)]
-    changes = np.repeat(np.array([1, -1, 2, -2]), counts)
-    places, inverse = np.unique(edges, return_inverse=True)
-    change = np.bincount(inverse, weights=changes, minlength=places.size).astype(np.int64)
-    # After the last edge no run is open: that place is never kept.
-    kept = runs_of_marks(is_kept[np.cumsum(change)])
-    return places[kept].reshape(-1, 2)
+    bounds = np.iinfo(np.int64)
+    edges = np.concatenate(([bounds.min], others.reshape(-1), [bounds.max]))
+    return intersection(some, edges.reshape(-1, 2))

@@ -226,9 +226,9 @@ _OF_THE_MIGRATION = (
         Every(
             (
                 never(at_source(_ALIVE, In(SetReturnPath.ON), In(ReturnPath.OFF))),
-                never(at_source(_ALIVE, Not(In(SetReturnPath.ON)), In(ReturnPath.ON))),
+                never(at_source(_ALIVE, In(SetReturnPath.OFF), In(ReturnPath.ON))),
                 never(at_source(_ALIVE, In(SetPause.ON), In(PauseCapability.OFF))),
-                never(at_source(_ALIVE, Not(In(SetPause.ON)), In(PauseCapability.ON))),
+                never(at_source(_ALIVE, In(SetPause.OFF), In(PauseCapability.ON))),
                 *(
                     never(
                         at_source(_ALIVE, MIGRATING, In(ReturnPath(value))),

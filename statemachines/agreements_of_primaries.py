@@ -94,7 +94,7 @@ AGREEMENTS_OF_PRIMARIES: tuple[Property, ...] = (
                             All(
                                 In(Asked.ONCE),
                                 In(Hidden.SHOWN),
-                                Not(In(Announced.AGAIN)),
+                                Not(In(Announced.YES)),
                             )
                         ),
                     )
@@ -123,6 +123,15 @@ AGREEMENTS_OF_PRIMARIES: tuple[Property, ...] = (
         ),
         "hw/acpi/pcihp.c, hw/pci/pcie.c: pending_deleted_event",
         covers=(5, 10, 30),
+        where=_WITHDRAWS,
+    ),
+    Property(
+        "pending-is-in-its-slot",
+        Kind.ALWAYS,
+        "A primary whose eject is waited for is still in its slot.",
+        _nowhere(In(Primary.UNPLUG_PENDING), In(Slot.EMPTY)),
+        "hw/pci/pcie.c pcie_cap_slot_do_unplug; hw/acpi/pcihp.c acpi_pcihp_eject_slot",
+        covers=(5, 32),
         where=_WITHDRAWS,
     ),
     Property(

@@ -22,7 +22,6 @@ from statemachines.states import (
     State,
     Takeover,
 )
-from statemachines.tables.conditions import MIGRATING
 from statemachines.watch import Observer, Watch
 from statemachines.witnesses import WITNESSES
 
@@ -98,12 +97,10 @@ class SlotRefused(State):
 class Announced(State):
     """Whether FAILOVER_NEGOTIATED was emitted for one standby."""
 
-    #: It was not.
+    #: It was not, or not since a migration has asked the primaries to leave.
     NO = "no"
     #: It was.
     YES = "yes"
-    #: It was, during the migration that is under way.
-    AGAIN = "again"
 
 
 class Streamed(State):
@@ -135,6 +132,7 @@ class EndSeen(State):
     YES = "yes"
 
 
+_OVER = In(Migration.COMPLETED, Migration.CANCELLED, Migration.FAILED)
 _ASKED_SLOT = In(Slot.REQUESTED, Slot.BLINKING, Slot.POWERED_OFF)
 #: Nothing but the guest's own wish makes it eject.
 _UNASKED = All(Not(_ASKED_SLOT), Not(In(Request.WITHDRAWN)))
@@ -152,6 +150,8 @@ WANTED = Observer(
         Watch((Wanted.YES,), E.GUEST_EJECTS, Wanted.NO, when=_UNASKED),
         Watch((Wanted.YES,), E.GUEST_BLINKS, Wanted.NO, when=_UNASKED),
         Watch((Wanted.LEAVING,), E.GUEST_EJECTS, Wanted.DELETED),
+        # That it came back was to be seen already: from here on it is like any other.
+        Watch((Wanted.DELETED,), E.PRIMARY_PLUGGED, Wanted.YES),
         # A slot of its own forgets what it was asked: the user has to ask again.
         Watch(
             (Wanted.LEAVING,),
@@ -208,15 +208,11 @@ ANNOUNCED = Observer(
     Announced,
     Per.STANDBY,
     (
-        Watch(
-            (Announced.NO, Announced.YES),
-            Command.EMIT_FAILOVER_NEGOTIATED,
-            Announced.AGAIN,
-            when=MIGRATING,
+        Watch((Announced.NO,), Command.EMIT_FAILOVER_NEGOTIATED, Announced.YES, when=Not(_OVER)),
+        *(
+            Watch((Announced.YES,), event, Announced.NO)
+            for event in (E.MIGRATE, E.UNPLUG_PRIMARIES, E.ROLLBACK, E.MIGRATED)
         ),
-        Watch((Announced.NO,), Command.EMIT_FAILOVER_NEGOTIATED, Announced.YES),
-        Watch((Announced.AGAIN,), E.ROLLBACK, Announced.YES),
-        Watch((Announced.AGAIN,), E.MIGRATED, Announced.YES),
     ),
 )
 STREAMED = Observer(

@@ -25,13 +25,14 @@ from statemachines.states import (
     Lower,
     Migration,
     Primary,
+    Request,
     RunState,
     Slot,
     Standby,
     Takeover,
 )
 from statemachines.tables.conditions import IDLE_STATUSES, MIGRATING
-from statemachines.witnesses import Carrier, Indicator, SetPause, SetReturnPath, Told
+from statemachines.witnesses import Carrier, Indicator, SetReturnPath, Told
 
 _ALIVE = In(Life.ALIVE)
 _RUNS = All(_ALIVE, In(RunState.RUNNING))
@@ -66,6 +67,14 @@ SOMETIMES: tuple[Property, ...] = (
             )
         ),
         "migration.c qemu_savevm_wait_unplug: nothing pending",
+    ),
+    Property(
+        "waits-for-the-guest",
+        Kind.SOMETIMES,
+        "A migration waits for the guest to let a primary go.",
+        _source(In(Migration.WAIT_UNPLUG), Some(In(Request.MIGRATION))),
+        "migration.c qemu_savevm_wait_unplug",
+        covers=(12,),
     ),
     Property(
         "cancelled-in-wait",
@@ -119,24 +128,17 @@ SOMETIMES: tuple[Property, ...] = (
         "primary-before-standby",
         Kind.SOMETIMES,
         "A primary that was plugged before its standby is there without negotiation.",
-        _source(Some(All(In(Primary.PLUGGED), In(Announced.NO)))),
+        _source(In(Migration.NONE), Some(All(In(Primary.PLUGGED), In(Announced.NO)))),
         "a device plugged before its standby stays visible",
         covers=(25,),
         option=Option.ADOPTED,
     ),
-    *(
-        Property(
-            f"{name}-can-be-{word}",
-            Kind.SOMETIMES,
-            f"An operator {verb} {name}, and it is {state.value}.",
-            _source(In(state), MIGRATING),
-            "migration.c qmp_migrate_set_capabilities",
-        )
-        for name, word, verb, state in (
-            ("return-path", "set", "sets", SetReturnPath.ON),
-            ("return-path", "cleared", "clears", SetReturnPath.OFF),
-            ("pause", "cleared", "clears", SetPause.OFF),
-        )
+    Property(
+        "return-path-can-be-set",
+        Kind.SOMETIMES,
+        "An operator sets return-path, and it is on.",
+        _source(In(SetReturnPath.ON), MIGRATING),
+        "migration.c qmp_migrate_set_capabilities",
     ),
     Property(
         "carrier-lost",

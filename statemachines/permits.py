@@ -19,8 +19,10 @@ from statemachines.states import (
     Lower,
     Migration,
     NetFailover,
+    PauseCapability,
     Primary,
     Request,
+    ReturnPath,
     RunState,
     Slot,
     Standby,
@@ -56,8 +58,13 @@ _SETTLED = Not(
 )
 SETTING_UP = (
     *(
-        Permit(event, SOURCE, stage=Stage.SOURCE, cost=Budget.OPERATOR)
-        for event in (E.RETURN_PATH_ON, E.RETURN_PATH_OFF, E.PAUSE_ON, E.PAUSE_OFF)
+        Permit(event, SOURCE, when=when, stage=Stage.SOURCE, cost=Budget.OPERATOR)
+        for event, when in (
+            (E.RETURN_PATH_ON, In(ReturnPath.OFF)),
+            (E.RETURN_PATH_OFF, In(ReturnPath.ON)),
+            (E.PAUSE_ON, In(PauseCapability.OFF)),
+            (E.PAUSE_OFF, In(PauseCapability.ON)),
+        )
     ),
     Permit(E.DEVICE_ADD, SOURCE, stage=Stage.SOURCE),
     Permit(E.ADOPT, SOURCE, stage=Stage.SOURCE, option=Option.ADOPTED),

@@ -76,9 +76,7 @@ class Device(State):
 class SetReturnPath(State):
     """What return-path was last set to."""
 
-    #: Nothing was said: it is off.
-    UNSAID = "unsaid"
-    #: Off.
+    #: Off, or nothing was said.
     OFF = "off"
     #: On.
     ON = "on"
@@ -87,9 +85,7 @@ class SetReturnPath(State):
 class SetPause(State):
     """What pause-before-switchover was last set to."""
 
-    #: Nothing was said: it is off.
-    UNSAID = "unsaid"
-    #: Off.
+    #: Off, or nothing was said.
     OFF = "off"
     #: On.
     ON = "on"
@@ -254,8 +250,8 @@ SET_RETURN_PATH = Observer(
     SetReturnPath,
     Per.VM,
     (
-        Watch(tuple(SetReturnPath), E.RETURN_PATH_ON, SetReturnPath.ON),
-        Watch(tuple(SetReturnPath), E.RETURN_PATH_OFF, SetReturnPath.OFF),
+        Watch((SetReturnPath.OFF,), E.RETURN_PATH_ON, SetReturnPath.ON),
+        Watch((SetReturnPath.ON,), E.RETURN_PATH_OFF, SetReturnPath.OFF),
     ),
 )
 SET_PAUSE = Observer(
@@ -263,8 +259,8 @@ SET_PAUSE = Observer(
     SetPause,
     Per.VM,
     (
-        Watch(tuple(SetPause), E.PAUSE_ON, SetPause.ON),
-        Watch(tuple(SetPause), E.PAUSE_OFF, SetPause.OFF),
+        Watch((SetPause.OFF,), E.PAUSE_ON, SetPause.ON),
+        Watch((SetPause.ON,), E.PAUSE_OFF, SetPause.OFF),
     ),
 )
 SINCE_STATE = Observer(

@@ -6,7 +6,13 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
 from multiprocessing.queues import SimpleQueue
 from typing import NamedTuple
 
@@ -69,5 +75,12 @@ def _check(name: str, profile: str, properties: Sequence[str]) -> TopologyReport
 
     asked = tuple(property_named(each) for each in properties)
     began = time.perf_counter()
-    judged = judge(topology_named(name), VALUATIONS[profile], asked, on_level=tell)
+    with ThreadPoolExecutor(1, "check") as pool:
+        judged = judge(
+            topology_named(name),
+            VALUATIONS[profile],
+            asked,
+            on_level=tell,
+            beside=lambda work: pool.submit(work).result,
+        )
     return report_of(judged, time.perf_counter() - began)

@@ -10,8 +10,8 @@ The rules:
    either while this records, which memory.py sees to.
 2. To start costs nothing: what is not protected counts as written, so the first `take` of all
    that holds contents protects it on the way. Only a start without any page has to protect first.
-3. The kernel may name pages that hold nothing (see there). They are not asked for their contents,
-   which would allocate them: `holding` says which may have any.
+3. The kernel names pages that hold nothing as well (see there). They are not asked for their
+   contents, which would allocate them: `holding` says which have any.
 4. To stop only stops asking. Undoing the protection takes 25 ms for a GiB, in the middle of a
    guest's downtime (QEMU, too, puts off the end of dirty logging until the VM runs again); it goes
    by itself, page by page, when they are next written.

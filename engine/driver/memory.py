@@ -34,10 +34,10 @@ from typing import Protocol
 import numpy as np
 
 from devices.dirty import DirtyBitmap, DirtyRecord
-from devices.page_runs import Runs, one_run
+from devices.page_runs import Runs
 from devices.ram import PAGE_BYTES, BitmapRam
 from engine.driver.dirty_kernel import KernelDirtyRecord
-from engine.driver.residency import data_extents, pages_with_data
+from engine.driver.residency import Residency
 from engine.profile import DirtyTracking
 
 _DIGEST_BLOCK_BYTES = 1 << 20
@@ -118,22 +118,20 @@ class GuestMemory:
                 "with -m, or free some"
             ) from error
         self.buffer = memoryview(self._mapping)
+        self._address = np.frombuffer(self.buffer, dtype=np.uint8).ctypes.data
+        self._residency = Residency(self._fd, self._address, size_bytes)
         self._kernel_record: KernelDirtyRecord | None = None
         self._is_tracked = False
         self._is_lent = False
 
-    @property
-    def _address(self) -> int:
-        return np.frombuffer(self.buffer, dtype=np.uint8).ctypes.data
-
     def holding(self, runs: Runs) -> Runs:
         """Return those of the pages that hold data; the rest was never touched."""
-        return pages_with_data(self._fd, self._address, runs)
+        return self._residency.holding(runs)
 
     @property
     def allocated_bytes(self) -> int:
         """How much of the host's memory it takes."""
-        return os.fstat(self._fd).st_blocks * 512
+        return self._residency.allocated_bytes
 
     def dirty_record(self, choice: DirtyTracking) -> DirtyRecord:
         """Return the kernel's record of it, or a bitmap; see `DirtyTracking`.
@@ -153,7 +151,7 @@ class GuestMemory:
             else:
                 self._kernel_record = record
                 return record
-        return DirtyBitmap(size_bytes // PAGE_BYTES)
+        return DirtyBitmap(size_bytes // PAGE_BYTES, self.holding)
 
     def begin_tracking(self) -> None:
         """Lend the descriptor to nobody from now on; MemoryLentError when it is lent."""
@@ -198,8 +196,7 @@ class GuestMemory:
 
     def digest(self, *, threads: int = 1) -> bytes:
         """Hash the whole of RAM like `digest`, without reading what was never touched."""
-        extents = data_extents(self._fd, self.buffer.nbytes)
-        return _digest(self.buffer, extents, threads)
+        return _digest(self.buffer, self._residency.extents(), threads)
 
     def close(self) -> None:
         """Close the descriptor and let go of the mapping.
@@ -211,6 +208,7 @@ class GuestMemory:
             return
         if self._kernel_record is not None:
             self._kernel_record.close()
+        self._residency.close()
         os.close(self._fd)
         self._fd = -1
         try:
@@ -281,7 +279,7 @@ class GuestRam(BitmapRam):
         MemoryLentError when not only this process can write to it.
         """
         self._memory.begin_tracking()
-        self._record.start(self._holding(one_run(0, self.pages if all_dirty else 0)))
+        super().start_tracking(all_dirty=all_dirty)
 
     def place(self, first_page: int, data: memoryview) -> None:
         """Write whole pages, as a stream brings them, by way of the host's own memory."""

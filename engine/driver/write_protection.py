@@ -1,17 +1,15 @@
-"""The kernel's own record of stores to a mapping: userfaultfd and PAGEMAP_SCAN, as they are.
+"""The kernel's own record of stores to a mapping: userfaultfd with asynchronous write protection.
 
-What may live here: these two interfaces of Linux for one mapping, with their numbers; what is
-made of them is dirty_kernel.py's.
+What may live here: that interface of Linux for one mapping, with its numbers; what is made of it
+is dirty_kernel.py's.
 
 A page that is protected is noted by the kernel when it is next written, and let go at once: with
-WP_ASYNC nobody is asked and no thread waits (Linux 6.7; Documentation/admin-guide/mm/pagemap.rst,
-PAGEMAP_SCAN). What was written is then found, and protected again in the same stroke, by walking
-the page tables: `scan`. It counts by page-table entry:
+WP_ASYNC nobody is asked and no thread waits (Linux 6.7). What was written is then found, and
+protected again in the same stroke, by walking the page tables. It counts by page-table entry:
 
 - an entry that is protected was not written, be it of a page or of none yet (WP_UNPOPULATED);
-- any other counts as written, an empty one too where its neighbours have been used, because a
-  page that was written and then swapped out leaves an empty entry;
-- where no page table is, nothing was written since the mapping was made, and nothing is walked.
+- any other counts as written; so does an empty one, because a page that was written and then
+  swapped out leaves one. To protect what was never used takes page tables, 2 MiB for a GiB.
 
 userfaultfd is opened with UFFD_USER_MODE_ONLY, which needs no privilege: it only keeps faults of
 the kernel from being handed to a thread, and with WP_ASYNC none ever is.
@@ -26,8 +24,7 @@ import os
 import platform
 import struct
 
-import numpy as np
-import numpy.typing as npt
+from engine.driver.page_map import PageMap, Places
 
 #: What asm/unistd.h calls __NR_userfaultfd: the C library has no function for it.
 _SYSTEM_CALLS = {"x86_64": 323, "aarch64": 282, "riscv64": 282, "loongarch64": 282, "s390x": 355}
@@ -42,19 +39,6 @@ _WRITE_PROTECT = 0xC018AA06
 _MODE_WRITE_PROTECT = 1 << 1
 _PROTECT = 1 << 0
 
-_PAGEMAP_SCAN = 0xC0606610
-_SCAN = struct.Struct("=12Q")
-#: PM_SCAN_WP_MATCHING and PM_SCAN_CHECK_WPASYNC.
-_PROTECT_MATCHING, _ONLY_ASYNC = 1 << 0, 1 << 1
-#: PAGE_IS_WRITTEN; asked for alone, and only then, empty entries count as written.
-_IS_WRITTEN = 1 << 1
-#: Where the kernel got to, in what it gives back.
-_WALK_END = 4
-#: Runs fetched in one call: 1.5 MiB of them.
-_RUNS_PER_CALL = 1 << 16
-
-Places = npt.NDArray[np.int64]
-
 
 class WriteProtection:
     """One mapping whose stores the kernel notes, from now until it is closed.
@@ -66,15 +50,13 @@ class WriteProtection:
         """Take charge of the mapping at `address`; OSError where the kernel cannot do this."""
         self._address = address
         self._size_bytes = size_bytes
-        self._userfault = self._pagemap = -1
+        self._userfault = -1
+        self._page_map = PageMap()
         try:
             self._userfault = _open_userfault()
             self._control(_API, struct.pack("=3Q", _API_VERSION, _FEATURES, 0))
             register = struct.pack("=4Q", address, size_bytes, _MODE_WRITE_PROTECT, 0)
             self._control(_REGISTER, register)
-            self._pagemap = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
-            # Of nothing: what matters is whether the kernel knows the question.
-            self._walk(np.empty((1, 3), dtype=np.uint64), address, address, 0)
         except BaseException:
             self.close()
             raise
@@ -88,43 +70,20 @@ class WriteProtection:
         """Return what was written, as rows of (start, end) in bytes, ascending and disjoint.
 
         With `protect` it is protected again in the same stroke: a store is either in this answer
-        or in the next. The cost is in the page tables there are and in what is returned.
+        or in the next.
         """
-        found: list[Places] = []
-        vector = np.empty((_RUNS_PER_CALL, 3), dtype=np.uint64)
-        position, end = self._address, self._address + self._size_bytes
-        flags = _ONLY_ASYNC | (_PROTECT_MATCHING if protect else 0)
-        while position < end:
-            count, position = self._walk(vector, position, end, flags)
-            found.append((vector[:count, :2] - np.uint64(self._address)).astype(np.int64))
-        return _joined(np.concatenate(found))
+        start, end = self._address, self._address + self._size_bytes
+        return self._page_map.written(start, end, protect=protect) - self._address
 
     def close(self) -> None:
         """Let go of the mapping; what was protected no longer is."""
-        for descriptor in (self._userfault, self._pagemap):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self._userfault = self._pagemap = -1
+        self._page_map.close()
+        if self._userfault >= 0:
+            os.close(self._userfault)
+            self._userfault = -1
 
     def _control(self, request: int, argument: bytes) -> None:
         fcntl.ioctl(self._userfault, request, bytearray(argument))
-
-    def _walk(
-        self, vector: npt.NDArray[np.uint64], start: int, end: int, flags: int
-    ) -> tuple[int, int]:
-        place = vector.ctypes.data
-        asked = (_SCAN.size, flags, start, end, 0, place, len(vector), 0)
-        argument = bytearray(_SCAN.pack(*asked, 0, _IS_WRITTEN, 0, _IS_WRITTEN))
-        count = fcntl.ioctl(self._pagemap, _PAGEMAP_SCAN, argument)
-        return count, _SCAN.unpack(argument)[_WALK_END]
-
-
-def _joined(places: Places) -> Places:
-    """Make one of rows that touch, as where one call ended and the next began."""
-    begins = np.insert(places[1:, 0] != places[:-1, 1], 0, values=True)[: len(places)]
-    first = np.flatnonzero(begins)
-    last = np.append(first[1:], len(places))[: first.size] - 1
-    return np.stack((places[first, 0], places[last, 1]), axis=1)
 
 
 def _open_userfault() -> int:

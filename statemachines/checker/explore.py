@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +48,17 @@ CHANNEL_CODE = 20_000
 #: Frontier states that are expanded at a time: bounds the memory of one step.
 CHUNK = 1 << 18
 _ON_CHANNEL = tuple(d for d in Disturbance if d.name.startswith("CUT") or d.name.endswith("STALL"))
+
+
+#: Has some work done, in the order given, and returns what waits for it: while one thread takes
+#: edges in, another may find the next ones.
+Beside: TypeAlias = Callable[[Callable[[], None]], Callable[[], object]]
+
+
+def at_once(work: Callable[[], None]) -> Callable[[], object]:
+    """Do some work before anything else; there is nothing to wait for."""
+    work()
+    return lambda: None
 
 
 @dataclass(frozen=True)
@@ -121,7 +133,7 @@ class Explorer:
         for side, space in self.spaces.items():
             for place, label in enumerate(space.labels):
                 self._fair[SIDE_CODE[side] + place] = label.fair
-        self.visited = Index(16)
+        self.visited = Index()
         self.parents = Rows(("parent",), np.int32)
         self.transitions = 0
         self.depth = 0
@@ -288,19 +300,25 @@ class Explorer:
         self,
         on_level: Callable[[Progress], bool] | None = None,
         on_edges: Callable[[Array, Numbers, Array], None] | None = None,
+        beside: Beside = at_once,
     ) -> None:
         """Find every reachable state.
 
         `on_level` is told of each level and ends the exploration by returning False. `on_edges`
-        is given (numbers of the states, numbers of their successors, label codes).
+        is given (numbers of the states, numbers of their successors, label codes), by whoever
+        `beside` lets do the work.
         """
         first = 0
         while first < len(self.visited):
             last = len(self.visited)
             self.levels.append(last)
-            for begin in range(first, last, CHUNK):
-                end = min(begin + CHUNK, last)
-                self._expand(begin, end, on_edges)
+            under_way = [
+                beside(partial(self._take, found, begin, on_edges))
+                for begin in range(first, last, CHUNK)
+                for found in self.successors(self.joint(begin, min(begin + CHUNK, last)))
+            ]
+            for wait in under_way:
+                wait()
             if on_level is not None:
                 progress = Progress(self.depth, last, self.transitions, last - first)
                 if not on_level(progress):
@@ -309,22 +327,22 @@ class Explorer:
             self.depth += 1
         self.depth -= 1
 
-    def _expand(
+    def _take(
         self,
+        found: Found,
         begin: int,
-        end: int,
         on_edges: Callable[[Array, Numbers, Array], None] | None,
     ) -> None:
-        for found in self.successors(self.joint(begin, end)):
-            if not len(found.keys):
-                continue
-            before = len(self.visited)
-            numbers = self.visited.intern(found.keys)
-            self._note_parents(numbers, before, found.origin + begin)
-            self.transitions += len(numbers)
-            self._note_used(found)
-            if on_edges is not None:
-                on_edges(found.origin + begin, numbers, found.codes)
+        """Take in edges out of the states from `begin` on, in the order in which they are found."""
+        if not len(found.keys):
+            return
+        before = len(self.visited)
+        numbers = self.visited.intern(found.keys)
+        self._note_parents(numbers, before, found.origin + begin)
+        self.transitions += len(numbers)
+        self._note_used(found)
+        if on_edges is not None:
+            on_edges(found.origin + begin, numbers, found.codes)
 
     def _note_parents(self, numbers: Numbers, before: int, origin: Array) -> None:
         new = len(self.visited) - before

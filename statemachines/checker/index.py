@@ -12,16 +12,20 @@ import numpy.typing as npt
 Keys = npt.NDArray[np.uint64]
 Numbers = npt.NDArray[np.int32]
 
-_EMPTY = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
+_EMPTY = np.int32(-1)
 _MIX = np.uint64(0x9E37_79B9_7F4A_7C15)
+#: A small table need not have room for a large batch.
+_PIECE = 1 << 14
 
 
 class Index:
     """Key -> number; open addressing, kept at most half full."""
 
-    def __init__(self, bits: int = 12) -> None:
-        self._allocate(bits)
-        self._keys = np.empty(1 << bits, np.uint64)
+    def __init__(self, piece: int = _PIECE) -> None:
+        """`piece` is how many keys are taken in at a time: also the least room there is."""
+        self._piece = piece
+        self._allocate(piece.bit_length())
+        self._keys = np.empty(piece, np.uint64)
         self._count = 0
 
     def __len__(self) -> int:
@@ -35,9 +39,8 @@ class Index:
     def _allocate(self, bits: int) -> None:
         self._shift = np.uint64(64 - bits)
         self._mask = (1 << bits) - 1
-        self._slots = np.full(1 << bits, _EMPTY)
-        self._numbers = np.zeros(1 << bits, np.int32)
-        self._owners = np.zeros(1 << bits, np.int32)
+        #: Slot -> number of the key that is there.
+        self._table = np.full(1 << bits, _EMPTY)
 
     def _home(self, keys: Keys) -> npt.NDArray[np.int64]:
         mixed = keys ^ (keys >> np.uint64(32))
@@ -46,51 +49,59 @@ class Index:
     def intern(self, keys: Keys) -> Numbers:
         """Return the number of each key, giving new ones to keys not met before.
 
-        A key of all ones is not allowed. Keys may repeat.
+        Keys may repeat.
         """
-        self._make_room(self._count + len(keys))
         found = np.empty(len(keys), np.int32)
-        slots = self._home(keys)
-        rest = np.arange(len(keys), dtype=np.int32)
-        while len(rest):
-            here = self._slots[slots]
-            empty = here == _EMPTY
-            if empty.any():
-                self._claim(keys, slots[empty], rest[empty])
-                here = self._slots[slots]
-            hit = here == keys[rest]
-            found[rest[hit]] = self._numbers[slots[hit]]
-            miss = ~hit
-            rest = rest[miss]
-            slots = (slots[miss] + 1) & self._mask
+        begin = 0
+        while begin < len(keys):
+            end = begin + max(self._piece, (self._mask + 1) // 8)
+            self._intern(keys[begin:end], found[begin:end])
+            begin = end
         return found
 
-    def _claim(self, keys: Keys, slots: npt.NDArray[np.int64], rest: Numbers) -> None:
-        wanted = keys[rest]
-        self._slots[slots] = wanted
-        won = self._slots[slots] == wanted
-        slots, rest = slots[won], rest[won]
-        # Of several equal keys, the one met first gives the number.
-        self._owners[slots[::-1]] = rest[::-1]
-        first = self._owners[slots] == rest
-        slots, rest = slots[first], rest[first]
-        new = np.arange(self._count, self._count + len(rest), dtype=np.int32)
-        self._numbers[slots] = new
-        self._keys[self._count : self._count + len(rest)] = keys[rest]
-        self._count += len(rest)
+    def _intern(self, keys: Keys, found: Numbers) -> None:
+        self._make_room(self._count + len(keys))
+        slots = self._home(keys)
+        rest: npt.NDArray[np.int64] | None = None
+        while len(slots):
+            wanted = keys if rest is None else keys[rest]
+            here = self._table[slots]
+            empty = np.flatnonzero(here < 0)
+            if len(empty):
+                here[empty] = self._claim(wanted, slots[empty], empty)
+            miss = np.flatnonzero(self._keys[here] != wanted)
+            if rest is None:
+                found[:] = here
+                rest = miss
+            else:
+                found[rest] = here
+                rest = rest[miss]
+            slots = (slots[miss] + 1) & self._mask
+
+    def _claim(
+        self, keys: Keys, slots: npt.NDArray[np.int64], places: npt.NDArray[np.int64]
+    ) -> Numbers:
+        """Give each of some empty slots to the first key that wants it; return who has them."""
+        self._table[slots[::-1]] = places[::-1]
+        won = self._table[slots] == places
+        first = self._count
+        self._count += int(np.count_nonzero(won))
+        self._table[slots[won]] = np.arange(first, self._count, dtype=np.int32)
+        self._keys[first : self._count] = keys[places[won]]
+        return self._table[slots]
 
     def find(self, keys: Keys) -> Numbers:
         """Return the number of each key, or -1 where it was never met."""
         found = np.full(len(keys), -1, np.int32)
         slots = self._home(keys)
-        rest = np.arange(len(keys), dtype=np.int32)
+        rest = np.arange(len(keys))
         while len(rest):
-            here = self._slots[slots]
-            hit = here == keys[rest]
-            found[rest[hit]] = self._numbers[slots[hit]]
-            go_on = ~hit & (here != _EMPTY)
-            rest = rest[go_on]
-            slots = (slots[go_on] + 1) & self._mask
+            here = self._table[slots]
+            met = np.flatnonzero(here >= 0)
+            rest, slots, here = rest[met], slots[met], here[met]
+            hit = self._keys[here] == keys[rest]
+            found[rest[hit]] = here[hit]
+            rest, slots = rest[~hit], (slots[~hit] + 1) & self._mask
         return found
 
     def _make_room(self, count: int) -> None:
@@ -100,17 +111,36 @@ class Index:
             self._keys = grown
         if 2 * count <= self._mask + 1:
             return
-        self._allocate((2 * count - 1).bit_length() + 1)
+        self._allocate((2 * count - 1).bit_length())
         self._place_again()
 
     def _place_again(self) -> None:
-        """Put every key, with the number it has, into slots that have just been allocated."""
+        """Put every key, with the number it has, into a table that has just been allocated."""
         slots = self._home(self.keys)
-        rest = np.arange(self._count, dtype=np.int32)
-        while len(rest):
-            empty = self._slots[slots] == _EMPTY
-            self._slots[slots[empty]] = self._keys[rest[empty]]
-            here = self._slots[slots] == self._keys[rest]
-            self._numbers[slots[here]] = rest[here]
-            slots = (slots[~here] + 1) & self._mask
-            rest = rest[~here]
+        numbers = np.arange(self._count, dtype=np.int32)
+        while len(numbers):
+            empty = np.flatnonzero(self._table[slots] < 0)
+            self._table[slots[empty]] = numbers[empty]
+            out = np.flatnonzero(self._table[slots] != numbers)
+            numbers, slots = numbers[out], (slots[out] + 1) & self._mask
+
+
+def chain(indexes: list[Index], columns: list[Keys]) -> Numbers:
+    """Number rows of words exactly, a word at a time; n words take 2 n - 1 indexes."""
+    numbers = indexes[0].intern(columns[0])
+    for place, column in enumerate(columns[1:]):
+        other = indexes[1 + 2 * place].intern(column)
+        joined = numbers.astype(np.uint64) << np.uint64(32) | other.astype(np.uint64)
+        numbers = indexes[2 + 2 * place].intern(joined)
+    return numbers
+
+
+def first_places(numbers: Numbers, known: int) -> npt.NDArray[np.int64]:
+    """Return where each number from `known` on comes first, in the order of the numbers."""
+    fresh = np.flatnonzero(numbers >= known)[::-1]
+    if not len(fresh):
+        return fresh
+    new = numbers[fresh] - known
+    places = np.empty(int(new.max()) + 1, np.int64)
+    places[new] = fresh
+    return places

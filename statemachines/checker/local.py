@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from statemachines.actions import RESPAWN_PEER, TOLL_OF, Action, Toll, actions_of
-from statemachines.checker.index import Index, Numbers
+from statemachines.checker.index import Index, Numbers, chain, first_places
 from statemachines.checker.layout import Columns, Layout
 from statemachines.checker.rows import Rows
 from statemachines.checker.steps import Outcome, Stepper
@@ -105,14 +105,11 @@ class LocalSpace:
 
     def intern(self, words: Words) -> Numbers:
         """Return the number of each state, giving new ones to states not met before."""
-        before = len(self._parts[-1])
-        numbers = _chain(self._parts, [words[:, i] for i in range(self.width)])
-        new = len(self._parts[-1]) - before
-        if new:
-            order = np.full(new, -1, np.int64)
-            fresh = np.flatnonzero(numbers >= before)
-            order[numbers[fresh[::-1]] - before] = fresh[::-1]
-            self.words.extend(*(words[order, i] for i in range(self.width)))
+        before = len(self.words)
+        numbers = chain(self._parts, [words[:, i] for i in range(self.width)])
+        places = first_places(numbers, before)
+        if len(places):
+            self.words.extend(*(words[places, i] for i in range(self.width)))
         return numbers
 
     def __len__(self) -> int:
@@ -241,24 +238,16 @@ class LocalSpace:
         at: npt.NDArray[np.int64],
         content: int,
     ) -> tuple[npt.NDArray[Any], ...]:
-        cases = self._cases.setdefault((number, content), Cases(self.width))
         mask = self._masks[number]
+        cases = self._cases.get((number, content))
+        if cases is None:
+            cases = self._cases[number, content] = Cases(mask)
         subset = [column[at] for column in columns]
-        masked = zip(
-            *(
-                (column & np.uint64(bits)).tolist()
-                for column, bits in zip(subset, mask, strict=True)
-            ),
-            strict=True,
-        )
-        which = np.empty(len(at), np.int64)
-        for place, key in enumerate(masked):
-            case = cases.known.get(key)
-            if case is None:
-                case = cases.known[key] = len(cases.known)
-                row = [int(column[place]) for column in subset]
-                self._work_out(number, action, content, cases, row)
-            which[place] = case
+        before = len(cases.numbers)
+        which = cases.which(subset)
+        for place in first_places(which, before):
+            row = [int(column[place]) for column in subset]
+            self._work_out(number, action, content, cases, row)
         status = cases.numbers["status"][which]
         keep = status != DISABLED
         at, which, status = at[keep], which[keep], status[keep]
@@ -301,13 +290,3 @@ def _class_of(toll: Toll) -> int:
     if toll.stage is not Stage.LIVE:
         return CLASSES.index("setting up")
     return CLASSES.index("free" if toll.cost is None else toll.cost.value)
-
-
-def _chain(indexes: list[Index], columns: list[Words]) -> Numbers:
-    """Number rows of words exactly, a word at a time."""
-    numbers = indexes[0].intern(columns[0])
-    for place, column in enumerate(columns[1:]):
-        other = indexes[1 + 2 * place].intern(column)
-        joined = numbers.astype(np.uint64) << np.uint64(32) | other.astype(np.uint64)
-        numbers = indexes[2 + 2 * place].intern(joined)
-    return numbers

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from statemachines.checker.claims import JointClaim, conjuncts, on_side, sides_of
-from statemachines.checker.explore import CHUNK, Explorer, Progress
+from statemachines.checker.explore import CHUNK, Beside, Explorer, Progress, at_once
 from statemachines.checker.resolve import FairGraph
 from statemachines.checker.trace import TraceStep, trace_to
 from statemachines.claims import Claim, Kind, Property
@@ -64,8 +64,12 @@ def judge(
     properties: tuple[Property, ...] = PROPERTIES,
     machines: tuple[MachineSpec, ...] = VM_MACHINES,
     on_level: Callable[[Progress], bool] | None = None,
+    beside: Beside = at_once,
 ) -> Judged:
-    """Explore a topology and judge the properties that apply to it."""
+    """Explore a topology and judge the properties that apply to it.
+
+    `on_level` and `beside` are those of `Explorer.explore`.
+    """
     explorer = Explorer(topology, policies, machines)
     asked = [p for p in properties if p.applies(explorer.model)]
     graphs = {p.name: FairGraph(explorer, p.claim) for p in asked if p.kind is Kind.RESOLVES}
@@ -75,7 +79,7 @@ def judge(
         for watch in watches:
             watch(*edges)
 
-    explorer.explore(on_level, on_edges if watches else None)
+    explorer.explore(on_level, on_edges if watches else None, beside)
     verdicts = []
     for asked_property in asked:
         match asked_property.kind:

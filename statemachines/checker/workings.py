@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from statemachines.actions import Action
+from statemachines.checker.index import Index, Keys, Numbers, chain
 from statemachines.checker.layout import Layout
 from statemachines.checker.rows import Rows
 from statemachines.checker.steps import Outcome, Stepper
@@ -51,10 +52,15 @@ class Ops:
 class Cases:
     """What one action (with one message's content) does, by the touched fields' combination."""
 
-    def __init__(self, width: int) -> None:
-        self.known: dict[tuple[int, ...], int] = {}
+    def __init__(self, mask: tuple[int, ...]) -> None:
+        self._bits = [(word, np.uint64(bits)) for word, bits in enumerate(mask) if bits]
+        self._parts = [Index() for _ in range(2 * len(self._bits) - 1)]
         self.numbers = Rows(("status", "op", "outcome"), np.int32)
-        self.words = Rows(tuple(f"word{i}" for i in range(width)), np.uint64)
+        self.words = Rows(tuple(f"word{i}" for i in range(len(mask))), np.uint64)
+
+    def which(self, columns: list[Keys]) -> Numbers:
+        """Return the case of each state, given by words; new ones are numbered as they come."""
+        return chain(self._parts, [columns[word] & bits for word, bits in self._bits])
 
 
 class Workings:

@@ -204,8 +204,6 @@ def sample(count: int) -> tuple[Mutant, ...]:
 
 #: Survivors that no property can be asked to kill, by how their names begin, and why.
 EXPLAINED: dict[str, str] = {
-    "primary 9: (PLUGGED, UNPLUG_PRIMARIES): removed": "a primary that stays pending over an empty "
-    "slot is waited for until the deadline; no property asks for the slot",
     "migration 22: ": "COMMITTED is reached in a two-phase hand-over alone",
     "migration 29: ": "a target that has answered LOADED never says LOAD_FAILED: defence in depth",
     "resume 3: ": "RAM converges after a cancel only where closing a channel takes time",

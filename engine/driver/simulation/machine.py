@@ -16,7 +16,7 @@ from typing import Any, Protocol, TextIO
 import numpy as np
 
 from devices.dirty import DirtyBitmap, DirtyRecord
-from devices.page_runs import Runs, intersection
+from devices.page_runs import Runs, intersection, one_run, union
 from devices.ram import PAGE_BYTES
 from engine.commands.dispatcher import Dispatcher
 from engine.configuration import VmConfiguration
@@ -74,11 +74,12 @@ class SimulatedMemory:
             for start in range(0, len(self.contents), _BLOCK_BYTES)
             if self.contents[start : start + _BLOCK_BYTES] != _ZEROS
         ]
-        return intersection(runs, np.array(blocks, dtype=np.int64).reshape(-1, 2))
+        rows = np.array(blocks, dtype=np.int64).reshape(-1, 2)
+        return intersection(runs, union(one_run(0, 0), rows))
 
     def dirty_record(self, choice: DirtyTracking) -> DirtyRecord:
         """Return a bitmap, whatever was chosen: what the kernel does is not simulated."""
-        return DirtyBitmap(len(self.contents) // PAGE_BYTES)
+        return DirtyBitmap(len(self.contents) // PAGE_BYTES, self.holding)
 
     def begin_tracking(self) -> None:
         """Do nothing: it has one user."""

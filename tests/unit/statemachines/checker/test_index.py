@@ -18,7 +18,7 @@ KEYS = st.one_of(
 
 @given(st.lists(st.lists(KEYS, max_size=60), max_size=8))
 def test_numbers_are_those_of_first_meeting_and_survive_growth(batches: list[list[int]]) -> None:
-    index = Index(bits=3)
+    index = Index(piece=4)
     known: dict[int, int] = {}
     for batch in batches:
         numbers = index.intern(np.array(batch, np.uint64)).tolist()
@@ -31,7 +31,7 @@ def test_numbers_are_those_of_first_meeting_and_survive_growth(batches: list[lis
 
 @given(st.lists(KEYS, max_size=60), st.lists(KEYS, max_size=60))
 def test_find_knows_only_what_was_interned(kept: list[int], others: list[int]) -> None:
-    index = Index(bits=3)
+    index = Index(piece=4)
     index.intern(np.array(kept, np.uint64))
     found = index.find(np.array(kept + others, np.uint64)).tolist()
     assert all(number >= 0 for number in found[: len(kept)])
@@ -40,7 +40,7 @@ def test_find_knows_only_what_was_interned(kept: list[int], others: list[int]) -
 
 def test_many_keys_in_one_batch() -> None:
     keys = np.arange(100_000, dtype=np.uint64) * np.uint64(977)
-    index = Index(bits=4)
+    index = Index(piece=8)
     numbers = index.intern(keys)
     assert sorted(numbers.tolist()) == list(range(100_000))
     assert (index.intern(keys) == numbers).all()
