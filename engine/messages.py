@@ -39,6 +39,7 @@ from engine.messages_ram import ChannelHello as ChannelHello
 from engine.messages_ram import ChannelSync as ChannelSync
 from engine.messages_ram import PassEnd as PassEnd
 from engine.messages_ram import RamPages as RamPages
+from engine.messages_ram import RamShared as RamShared
 from engine.messages_ram import ZeroPages as ZeroPages
 from engine.shapes import (
     U16_MAX,
@@ -252,6 +253,7 @@ Message: TypeAlias = (
     | Abort
     | ChannelHello
     | ChannelSync
+    | RamShared
     | Accept
     | Refuse
     | Loaded
@@ -265,7 +267,7 @@ MESSAGES: dict[int, type[Message]] = {
     message.code: message
     for message in (
         *(Hello, RamPages, ZeroPages, PassEnd, State, End, Commit, Abort),
-        *(ChannelHello, ChannelSync),
+        *(ChannelHello, ChannelSync, RamShared),
         *(Accept, Refuse, Loaded, Running, LoadFailed, Heartbeat),
     )
 }

@@ -114,6 +114,20 @@ class ChannelSync(WireMessage):
     pass_number: Annotated[int, PASS]
 
 
+@dataclass(frozen=True)
+class RamShared(WireMessage):
+    """Sent by the source once stopped, instead of all RAM, with a descriptor of its memory.
+
+    Only through a unix socket; the descriptor comes with the first byte of the frame.
+    """
+
+    code: ClassVar[int] = 0x0B
+    senders: ClassVar[frozenset[Direction]] = FROM_SOURCE
+
+    #: The size of guest RAM, in bytes.
+    ram_bytes: Annotated[int, COUNT]
+
+
 def page_count(runs: BytesLike) -> int:
     """Return how many pages the runs of a message name; Mismatch when they are no runs."""
     count, rest = divmod(size_bytes(runs), RUN_BYTES)

@@ -167,6 +167,8 @@ class Capabilities:
             else:
                 reason, remedy = _UNSERVED[capability]
                 raise generic_error(texts.capability_not_served(capability, reason, remedy))
+        if {Capability.MULTIFD, Capability.X_SHARE_MEMORY} <= changed:
+            raise generic_error(texts.SHARING_WITHOUT_CHANNELS)
         self._on = changed
 
     def query(self) -> list[dict[str, Any]]:

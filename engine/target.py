@@ -7,6 +7,8 @@ is a typed error, raised before RAM is touched; no bytes and no sockets.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from engine import texts
 from engine.device_state import LoadError, load_state
 from engine.errors import UnexpectedMessage
@@ -22,6 +24,7 @@ from engine.messages import (
     LoadFailed,
     PassEnd,
     RamPages,
+    RamShared,
     Refuse,
     Running,
     State,
@@ -48,6 +51,10 @@ class Target:
         self._end: End | None = None
         #: Why this target refuses or fails, for the answer and for stderr.
         self.reason = ""
+        self._has_adopted = False
+        #: Makes the memory that came with RamShared this VM's; raises StreamError if it cannot be.
+        #: Set by the driver.
+        self.adopt: Callable[[], None] = lambda: None
         #: Digest of the whole RAM, for LOADED; set by the driver.
         self.loaded_digest: bytes | None = None
         vm.handle(Command.CHECK_HELLO, self._check_hello)
@@ -59,8 +66,15 @@ class Target:
 
     @property
     def is_complete(self) -> bool:
-        """Whether END is here and RAM is as large as it says."""
-        return self._end is not None and self._end.ram_bytes == self._vm.ram.size_bytes
+        """Whether END is here, and RAM is, as large as it says."""
+        is_here = self._has_adopted or not self.shares
+        return is_here and self._end is not None and self._end.ram_bytes == self._vm.ram.size_bytes
+
+    @property
+    def shares(self) -> bool:
+        """Whether the source hands over its memory instead of sending RAM."""
+        asked = self._hello.capabilities if self._hello is not None else ()
+        return Capability.X_SHARE_MEMORY.value in asked
 
     @property
     def announced_digest(self) -> bytes | None:
@@ -94,6 +108,8 @@ class Target:
             case RamPages() | ZeroPages():
                 self.check_ram(message)
                 load_ram(vm.ram, message)
+            case RamShared():
+                self._adopt(message)
             case PassEnd() | Heartbeat():
                 pass
             case Hello():
@@ -120,6 +136,15 @@ class Target:
     def check_ram(self, message: StreamMessage | None = None) -> None:
         """Raise UnexpectedMessage when this is not the time for RAM."""
         self._expect(Takeover.RECEIVING, message)
+        if self.shares:
+            raise _out_of_order("RamShared instead of RAM", message)
+
+    def _adopt(self, message: RamShared) -> None:
+        self._expect(Takeover.RECEIVING, message)
+        if not self.shares or self._has_adopted or message.ram_bytes != self._vm.ram.size_bytes:
+            raise _out_of_order("RAM as Hello announced it", message)
+        self.adopt()
+        self._has_adopted = True
 
     def _hears(self, hello: Hello) -> bool:
         """Say whether the source listens for this target's verdict.

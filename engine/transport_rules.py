@@ -16,3 +16,5 @@ def check_transport(capabilities: Capabilities, uri: Uri) -> None:
     """Raise GenericError when a migration through `uri` cannot be what the capabilities say."""
     if capabilities.on(Capability.MULTIFD) and not isinstance(uri, TcpUri | UnixUri):
         raise generic_error(texts.MULTIFD_NEEDS_SOCKETS)
+    if capabilities.on(Capability.X_SHARE_MEMORY) and not isinstance(uri, UnixUri):
+        raise generic_error(texts.SHARING_NEEDS_UNIX)

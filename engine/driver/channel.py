@@ -79,6 +79,14 @@ class Channel(ABC):
         "Unable to write to socket: Broken pipe".
         """
 
+    async def write_with(self, buffers: Sequence[BytesLike], descriptor: int) -> None:
+        """Write all of these, with a descriptor for the other end; TransportError if impossible."""
+        raise TransportError("Unable to pass a descriptor: only a unix socket can")
+
+    def take_descriptor(self) -> int | None:
+        """Hand out the descriptor that came with what was read, if one did; to be closed."""
+        return None
+
     async def carry_out(self, writes: Generator[Sequence[BytesLike], None, Result]) -> Result:
         """Write what `writes` yields, piece after piece, and return what it returns.
 

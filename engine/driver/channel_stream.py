@@ -221,9 +221,41 @@ class SocketChannel(StreamChannel):
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNIX_BUFFER_BYTES)
         super().__init__(connected.fileno(), connected.fileno(), "socket")
         self._socket = connected
+        self._is_unix = connected.family == socket.AF_UNIX
+        self._descriptor: int | None = None
 
     def _receive(self, max_bytes: int) -> bytes:
-        return self._socket.recv(max_bytes)
+        if not self._is_unix:
+            return self._socket.recv(max_bytes)
+        # More than one that nobody has taken is more than there is a use for.
+        flags = socket.MSG_CMSG_CLOEXEC
+        received, descriptors, _, _ = socket.recv_fds(self._socket, max_bytes, 1, flags)
+        for descriptor in descriptors:
+            if self._descriptor is None:
+                self._descriptor = descriptor
+            else:
+                os.close(descriptor)
+        return received
+
+    async def write_with(self, buffers: Sequence[BytesLike], descriptor: int) -> None:
+        if not self._is_unix:
+            await super().write_with(buffers, descriptor)
+        pending = deque(views(buffers))
+        while not self._stopped:
+            try:
+                sent = socket.send_fds(self._socket, [pending[0]], [descriptor])
+            except BlockingIOError:
+                await self._until(self._write_fd, writable=True)
+            except OSError as error:
+                raise failed(f"Unable to write to {self._noun}", error) from error
+            else:
+                consume(pending, sent)
+                break
+        await self.write(list(pending))
+
+    def take_descriptor(self) -> int | None:
+        descriptor, self._descriptor = self._descriptor, None
+        return descriptor
 
     def _receive_into(self, place: memoryview) -> int:
         return self._socket.recv_into(place)
@@ -244,6 +276,9 @@ class SocketChannel(StreamChannel):
 
     def _close_descriptors(self) -> None:
         self._socket.close()
+        untaken = self.take_descriptor()
+        if untaken is not None:
+            os.close(untaken)
 
 
 class PipeChannel(StreamChannel):

@@ -9,6 +9,7 @@ direction of the channel meanwhile, and everything else goes on.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,7 +48,15 @@ class _Job:
     done: asyncio.Future[Sent | None]
 
 
-_Item: TypeAlias = bytes | Prepared | _Job
+@dataclass(frozen=True)
+class _Passing:
+    """A message with a descriptor for the peer."""
+
+    prepared: Prepared
+    descriptor: int
+
+
+_Item: TypeAlias = bytes | Prepared | _Job | _Passing
 
 
 class Connection:
@@ -112,6 +121,13 @@ class Connection:
         if not self._closed:
             self._enqueue(self._encoder.prepare(message))
 
+    def send_with(self, message: Message, descriptor: int) -> None:
+        """Queue a message with a descriptor for the peer, which is closed once it has left."""
+        if self._closed:
+            os.close(descriptor)
+        else:
+            self._enqueue(_Passing(self._encoder.prepare(message), descriptor))
+
     def _enqueue(self, item: _Item) -> None:
         self._queue.append(item)
         self._wake.set()
@@ -173,7 +189,11 @@ class Connection:
         for job in jobs:
             if not job.done.done():
                 job.done.set_result(None)
-        self._queue = deque(item for item in self._queue if not isinstance(item, _Job))
+        for item in self._queue:
+            if isinstance(item, _Passing):
+                os.close(item.descriptor)
+        kept = (item for item in self._queue if not isinstance(item, _Job | _Passing))
+        self._queue = deque(kept)
 
     def abandon(self, error: Exception) -> None:
         """End it as lost, with `error`: what belongs to it is lost."""
@@ -225,6 +245,12 @@ class Connection:
                 self._job = None
                 if not done.done():
                     done.set_result(None if self._closed else sent)
+            case _Passing(prepared=prepared, descriptor=descriptor):
+                try:
+                    frame = self._encoder.number(prepared)
+                    await self._channel.write_with(frame, descriptor)
+                finally:
+                    os.close(descriptor)
             case Prepared() as prepared:
                 await self._channel.write(self._encoder.number(prepared))
             case header:

@@ -14,10 +14,11 @@ from typing import Any
 from engine import texts
 from engine.driver.channel import Channel, TransportError
 from engine.driver.connection import Connection
+from engine.driver.memory import Memory
 from engine.driver.ram_channels import CHANNEL_LOSS_SECONDS, GatheredChannels
 from engine.driver.surroundings import Listen
 from engine.driver.transport import Listener, SocketAddress
-from engine.errors import EngineError, StreamError
+from engine.errors import EngineError, MalformedMessage, StreamError
 from engine.messages import End, Hello, Message, PassEnd, RamPages, ZeroPages
 from engine.qmp.errors import QmpError
 from engine.ram_receiving import load_ram
@@ -33,12 +34,19 @@ class IncomingStream:
     """One VM's incoming stream."""
 
     def __init__(
-        self, vm: Vm, target: Target, listen: Listen, digest: Callable[[], Awaitable[bytes]]
+        self,
+        vm: Vm,
+        target: Target,
+        listen: Listen,
+        memory: Memory,
+        digest: Callable[[], Awaitable[bytes]],
     ) -> None:
         """`listen` waits for a channel at a URI; `digest` hashes the whole RAM, in a thread."""
         self._vm = vm
         self._digest = digest
+        self._memory = memory
         self._target = target
+        target.adopt = self._adopt
         self._listen_at = listen
         self._listener: Listener | None = None
         self._connection: Connection | None = None
@@ -116,6 +124,24 @@ class IncomingStream:
         return self._connection
 
     # -- RAM
+
+    def _adopt(self) -> None:
+        """Make the memory that came along this VM's, to be read only until it is the target's."""
+        descriptor = self._connection_in_use().channel.take_descriptor()
+        if descriptor is None:
+            raise MalformedMessage(
+                expected="a descriptor with RamShared",
+                came="none",
+                remedy="let nothing stand between source and target",
+            )
+        try:
+            self._memory.adopt(descriptor)
+        except OSError as error:
+            raise MalformedMessage(
+                expected="memory that can be mapped",
+                came=f"none ({error})",
+                remedy="leave capability x-share-memory off",
+            ) from error
 
     def _gather(self, message: Message, listener: Listener) -> None:
         """The first message of a source says whether more channels are to come."""

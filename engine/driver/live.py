@@ -36,7 +36,7 @@ from statemachines import effects
 from statemachines.effects import Command
 from statemachines.events import E
 from statemachines.runtime import Happening, Step
-from statemachines.states import Incoming, Link, RunState
+from statemachines.states import Handover, Incoming, Link, Migration, RunState
 from statemachines.steps import Latched
 
 #: Messages that a source sends; the rest are a target's.
@@ -97,9 +97,9 @@ class LiveVm:
         transport = surroundings.transport(resolve_fd)
         digest = partial(surroundings.in_thread, self.memory.digest)
         self.outgoing = Outgoing(
-            self.vm, self.source, transport.connect, surroundings.new_name, digest
+            self.vm, self.source, transport.connect, surroundings.new_name, self.memory, digest
         )
-        self.incoming = IncomingStream(self.vm, self.target, transport.listen, digest)
+        self.incoming = IncomingStream(self.vm, self.target, transport.listen, self.memory, digest)
         self.vm.send_with(self._send)
         self._commands = self._carriers()
         for netdev in configuration.netdevs:
@@ -160,13 +160,25 @@ class LiveVm:
         self._tell(text)
 
     def record(self, step: Step, latched: Latched | None) -> None:
-        """Append one joint step to the journal."""
+        """Append one joint step to the journal, and have memory belong to who has the VM."""
+        self._settle_memory(step)
         if self._journal is not None:
             name = self.vm.configuration.name
             entry = self.vm.journal.entry_of(step, latched)
             line = {"process": name, "time_ms": round(self.now_ms(), 3), **entry}
             self._journal.write(json.dumps(line, separators=(",", ":")) + "\n")
             self._journal.flush()
+
+    def _settle_memory(self, step: Step) -> None:
+        """Memory that both sides can see is written to by one of them only."""
+        for move in step.moves:
+            if move.before is not move.after:
+                if move.after in (Handover.COMMITTED, Migration.COMPLETED):
+                    self.memory.part()
+                elif move.after is Migration.FAILED:
+                    self.memory.rejoin()
+                elif move.after is Incoming.COMPLETED:
+                    self.memory.own()
 
     def send(self, message: Message) -> None:
         """Put a message on whichever stream is open."""
@@ -256,6 +268,8 @@ class LiveVm:
         return self._first_frames
 
     def _run_guest(self) -> None:
+        self.memory.own()
+        self.memory.rejoin()
         arriving = self.vm.incoming is Incoming.ACTIVE
         now_ms = self.now_ms()
         self.vm.guest.start(now_ms)

@@ -38,9 +38,12 @@ from devices.page_runs import Runs
 from devices.ram import PAGE_BYTES, BitmapRam
 from engine.driver.dirty_kernel import KernelDirtyRecord
 from engine.driver.residency import Residency
+from engine.driver.shared_mapping import allow_writing, exchange
 from engine.profile import DirtyTracking
 
 _DIGEST_BLOCK_BYTES = 1 << 20
+#: Who maps the memory must not find its end before the mapping's: that is a SIGBUS.
+_SIZE_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 
 
 class GuestMemoryError(OSError):
@@ -83,6 +86,33 @@ class Memory(Protocol):
         """Write what a stream brings; it is inside."""
         ...
 
+    def lend(self) -> int:
+        """Return a descriptor of it for another process; the caller closes it."""
+        ...
+
+    def take_back(self) -> None:
+        """Say that nobody else will write to it; that cannot be said once it is parted."""
+        ...
+
+    def part(self) -> None:
+        """See no more of what is written to it elsewhere, and write nothing others see."""
+        ...
+
+    def rejoin(self) -> None:
+        """Undo `part`, and take it back."""
+        ...
+
+    def adopt(self, descriptor: int) -> None:
+        """Become the memory of another process, to be read only until `own`.
+
+        Closes the descriptor. GuestMemoryError, and nothing is changed, if it is no such memory.
+        """
+        ...
+
+    def own(self) -> None:
+        """Let what was adopted be written to."""
+        ...
+
     def digest(self) -> bytes:
         """Hash the whole of it."""
         ...
@@ -104,9 +134,10 @@ class GuestMemory:
     def __init__(self, size_bytes: int, name: str = "replug-ram") -> None:
         """Map `size_bytes` (> 0) of zeros; GuestMemoryError when the host refuses."""
         try:
-            self._fd = os.memfd_create(name, os.MFD_CLOEXEC)
+            self._fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
             try:
                 os.ftruncate(self._fd, size_bytes)
+                fcntl.fcntl(self._fd, fcntl.F_ADD_SEALS, _SIZE_SEALS)
                 self._mapping = mmap.mmap(self._fd, size_bytes)
                 self._mapping.madvise(mmap.MADV_DONTFORK)
             except BaseException:
@@ -123,6 +154,8 @@ class GuestMemory:
         self._kernel_record: KernelDirtyRecord | None = None
         self._is_tracked = False
         self._is_lent = False
+        self._is_parted = False
+        self._is_adopted = False
 
     def holding(self, runs: Runs) -> Runs:
         """Return those of the pages that hold data; the rest was never touched."""
@@ -181,8 +214,58 @@ class GuestMemory:
         return descriptor
 
     def take_back(self) -> None:
-        """Say that whoever was lent the memory has let go of it, descriptor and mapping."""
-        self._is_lent = False
+        """Say that whoever was lent the memory will not write to it; not once it is parted."""
+        if not self._is_parted:
+            self._is_lent = False
+
+    def part(self) -> None:
+        """See no more of what is written to it elsewhere, and write nothing others see."""
+        if self._is_lent and not self._is_parted:
+            self._exchange(self._fd, writable=True, shared=False)
+            self._is_parted = True
+
+    def rejoin(self) -> None:
+        """Undo `part`, and take it back."""
+        if self._is_parted:
+            self._exchange(self._fd, writable=True, shared=True)
+            self._is_parted = False
+            self._renew_record()
+            self.take_back()
+
+    def adopt(self, descriptor: int) -> None:
+        """Become the memory of another process, to be read only until `own`.
+
+        Closes the descriptor. GuestMemoryError, and nothing is changed, if it is no such memory.
+        """
+        try:
+            _check_adoptable(descriptor, self.buffer.nbytes)
+            self._exchange(descriptor, writable=False, shared=True)
+        except OSError:
+            os.close(descriptor)
+            raise
+        os.close(self._fd)
+        self._residency.close()
+        self._fd = descriptor
+        self._residency = Residency(descriptor, self._address, self.buffer.nbytes)
+        self._is_adopted = True
+
+    def own(self) -> None:
+        """Let what was adopted be written to."""
+        if self._is_adopted:
+            self._is_adopted = False
+            allow_writing(self._address, self.buffer.nbytes)
+            self._renew_record()
+
+    def _exchange(self, fd: int, *, writable: bool, shared: bool) -> None:
+        size_bytes = self.buffer.nbytes
+        try:
+            exchange(self._address, size_bytes, fd, writable=writable, shared=shared)
+        except OSError as error:
+            raise GuestMemoryError(f"cannot map guest memory anew: {error}") from error
+
+    def _renew_record(self) -> None:
+        if self._kernel_record is not None:
+            self._kernel_record.renew()
 
     def place(self, offset: int, data: memoryview) -> None:
         """Write to the file what a stream brings: new pages, mostly.
@@ -218,6 +301,20 @@ class GuestMemory:
             # Somebody still looks at it (an array over it, a write in progress); the last one out
             # unmaps it.
             pass
+
+
+def _check_adoptable(descriptor: int, size_bytes: int) -> None:
+    """Raise GuestMemoryError unless it is a file in memory, of this size for ever."""
+    try:
+        seals = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)
+    except OSError:
+        seals = 0  # no file in memory at all
+    there_bytes = os.fstat(descriptor).st_size
+    if seals & _SIZE_SEALS != _SIZE_SEALS or there_bytes != size_bytes:
+        raise GuestMemoryError(
+            f"expected the memory of a replug source, {size_bytes} bytes that cannot change in "
+            f"number, got a descriptor of {there_bytes} bytes with seals {seals:#x}"
+        )
 
 
 def digest(ram_view: memoryview, *, threads: int = 1) -> bytes:

@@ -16,11 +16,12 @@ from engine import texts
 from engine.auto_converge import AutoConverge
 from engine.driver.channel import Channel, TransportError
 from engine.driver.connection import Connection
+from engine.driver.memory import Memory
 from engine.driver.ram_channels import CHANNEL_LOSS_SECONDS, open_channels
 from engine.driver.ram_path import RamPath
 from engine.driver.surroundings import Connect
 from engine.errors import StreamError
-from engine.messages import Message
+from engine.messages import Message, RamShared
 from engine.parameters import Capability
 from engine.precopy import Precopy
 from engine.qmp.errors import QmpError
@@ -42,6 +43,7 @@ class Outgoing:
         source: Source,
         connect: Connect,
         new_name: Callable[[], bytes],
+        memory: Memory,
         digest: Callable[[], Awaitable[bytes]],
     ) -> None:
         """Be the source of migrations.
@@ -51,6 +53,8 @@ class Outgoing:
         """
         self._vm = vm
         self._new_name = new_name
+        self._memory = memory
+        self._shares = False
         self._digest = digest
         self._source = source
         self._connect_to = connect
@@ -142,6 +146,8 @@ class Outgoing:
             self._path.close()
             self._path = None
         self._slow_guest_by(0)
+        # A target that has not been given the VM can only read it, and is told, or sees, the end.
+        self._memory.take_back()
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -165,7 +171,9 @@ class Outgoing:
             bandwidth_bytes_per_second=limit or 1 << 30,
         )
         self._auto_converge = AutoConverge(vm.profile.timings.throttle_period_ms)
-        self._passed(self._precopy.setup(vm.world.now_ms()))
+        self._shares = vm.capabilities.on(Capability.X_SHARE_MEMORY)
+        now_ms = vm.world.now_ms()
+        self._passed(self._precopy.count_pass() if self._shares else self._precopy.setup(now_ms))
         self._throttle()
         if self._connection is None:
             vm.fire(E.SETUP_DONE)  # what comes next says that it is gone
@@ -241,6 +249,10 @@ class Outgoing:
 
     async def _iterate(self, _connection: Connection, precopy: Precopy, path: RamPath) -> None:
         vm = self._vm
+        if self._shares:
+            self._passed(precopy.count_pass())
+            vm.fire(E.CONVERGED)
+            return
         while True:
             if not await path.send_pass(precopy, limited=True):
                 return
@@ -252,15 +264,19 @@ class Outgoing:
                 vm.fire(E.CONVERGED)
                 return
 
-    async def _save_final(self, _connection: Connection, precopy: Precopy, path: RamPath) -> None:
+    async def _save_final(self, connection: Connection, precopy: Precopy, path: RamPath) -> None:
         vm = self._vm
-        self._passed(precopy.synchronise(vm.world.now_ms()))
-        if not await path.send_pass(precopy, limited=False):
-            return
+        if self._shares:
+            self._passed(precopy.count_pass())
+            connection.send_with(RamShared(vm.ram.size_bytes), self._memory.lend())
+        else:
+            self._passed(precopy.synchronise(vm.world.now_ms()))
+            if not await path.send_pass(precopy, limited=False):
+                return
+            precopy.finish()
         path.end_pass(precopy.last_passed())
         # Their ends must not be taken for a loss once the target is through.
         path.close()
-        precopy.finish()
         self._source.end_digest = None
         if vm.capabilities.on(Capability.X_VERIFY_RAM):
             self._own_digest = asyncio.ensure_future(self._digest())

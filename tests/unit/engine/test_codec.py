@@ -123,7 +123,7 @@ def test_every_message_says_who_sends_it_and_has_a_code_of_its_own() -> None:
     assert all(kind.code == code for code, kind in MESSAGES.items())
     assert {kind.__name__ for kind in MESSAGES.values()} == {
         *("Hello", "RamPages", "ZeroPages", "PassEnd", "State", "End", "Commit", "Abort"),
-        *("ChannelHello", "ChannelSync"),
+        *("ChannelHello", "ChannelSync", "RamShared"),
         *("Accept", "Refuse", "Loaded", "Running", "LoadFailed", "Heartbeat"),
     }
 
