@@ -18,8 +18,8 @@ from engine import texts
 from engine.announcements import Announcements
 from engine.configuration import VmConfiguration
 from engine.driver.clock import LoopClock, Timer
+from engine.driver.guest_ram import GuestRam
 from engine.driver.incoming import IncomingStream
-from engine.driver.memory import GuestRam
 from engine.driver.network import Network
 from engine.driver.outgoing import Outgoing
 from engine.driver.surroundings import THIS_MACHINE, Surroundings
@@ -171,6 +171,8 @@ class LiveVm:
 
     def _settle_memory(self, step: Step) -> None:
         """Memory that both sides can see is written to by one of them only."""
+        if step.event is E.SYSTEM_RESET:
+            self.memory.settle()
         for move in step.moves:
             if move.before is not move.after:
                 if move.after in (Handover.COMMITTED, Migration.COMPLETED):

@@ -27,15 +27,17 @@ import fcntl
 import hashlib
 import mmap
 import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 
 from devices.dirty import DirtyBitmap, DirtyRecord
 from devices.page_runs import Runs
-from devices.ram import PAGE_BYTES, BitmapRam
+from devices.ram import PAGE_BYTES
 from engine.driver.dirty_kernel import KernelDirtyRecord
 from engine.driver.residency import Residency
 from engine.driver.shared_mapping import allow_writing, exchange
@@ -98,6 +100,10 @@ class Memory(Protocol):
         """See no more of what is written to it elsewhere, and write nothing others see."""
         ...
 
+    def settle(self) -> None:
+        """Wait until `part` is done: from then on it may be written to."""
+        ...
+
     def rejoin(self) -> None:
         """Undo `part`, and take it back."""
         ...
@@ -155,6 +161,7 @@ class GuestMemory:
         self._is_tracked = False
         self._is_lent = False
         self._is_parted = False
+        self._parting: threading.Thread | None = None
         self._is_adopted = False
 
     def holding(self, runs: Runs) -> Runs:
@@ -221,11 +228,22 @@ class GuestMemory:
     def part(self) -> None:
         """See no more of what is written to it elsewhere, and write nothing others see."""
         if self._is_lent and not self._is_parted:
-            self._exchange(self._fd, writable=True, shared=False)
             self._is_parted = True
+            # Unmapping takes 50 ms for a GiB, in the middle of the guest's downtime.
+            self._parting = threading.Thread(
+                target=partial(self._exchange, self._fd, writable=True, shared=False)
+            )
+            self._parting.start()
+
+    def settle(self) -> None:
+        """Wait until `part` is done: from then on it may be written to."""
+        if self._parting is not None:
+            self._parting.join()
+            self._parting = None
 
     def rejoin(self) -> None:
         """Undo `part`, and take it back."""
+        self.settle()
         if self._is_parted:
             self._exchange(self._fd, writable=True, shared=True)
             self._is_parted = False
@@ -287,6 +305,7 @@ class GuestMemory:
         The mapping itself goes when the last view into it does, so a RAM that still refers to it
         stays readable.
         """
+        self.settle()
         if self._fd < 0:
             return
         if self._kernel_record is not None:
@@ -357,36 +376,3 @@ def _hash(block: memoryview | None) -> bytes:
 
 
 _ZERO_HASH = hashlib.sha256(bytes(_DIGEST_BLOCK_BYTES)).digest()
-
-
-class GuestRam(BitmapRam):
-    """RAM from the host: what was never touched is not dirty but zero, and is not read."""
-
-    def __init__(self, memory: Memory, tracking: DirtyTracking = DirtyTracking.AUTO) -> None:
-        """Use `memory`, and let `tracking` say who notes what is written to it.
-
-        GuestMemoryError when that cannot be had.
-        """
-        super().__init__(memory.buffer, memory.dirty_record(tracking))
-        self._memory = memory
-
-    def start_tracking(self, *, all_dirty: bool = False) -> None:
-        """Record writes from now on; with `all_dirty`, every page that may hold contents.
-
-        MemoryLentError when not only this process can write to it.
-        """
-        self._memory.begin_tracking()
-        super().start_tracking(all_dirty=all_dirty)
-
-    def place(self, first_page: int, data: memoryview) -> None:
-        """Write whole pages, as a stream brings them, by way of the host's own memory."""
-        # For its checks and its marks: nothing is written through the view.
-        self.receive_view(first_page, data.nbytes // PAGE_BYTES)
-        self._memory.place(first_page * PAGE_BYTES, data)
-
-    def stop_tracking(self) -> None:
-        super().stop_tracking()
-        self._memory.end_tracking()
-
-    def _holding(self, runs: Runs) -> Runs:
-        return self._memory.holding(runs)

@@ -123,6 +123,7 @@ def lent() -> tuple[GuestMemory, GuestMemory]:
 def test_what_is_adopted_is_the_other_ones_memory() -> None:
     source, target = lent()
     source.part()
+    source.settle()
     target.own()
     target.buffer[:6] = b"target"
     assert source.buffer[SIZE - 1] == 0
@@ -137,6 +138,7 @@ def test_what_is_adopted_is_the_other_ones_memory() -> None:
 def test_what_was_parted_can_be_joined_again() -> None:
     source, target = lent()
     source.part()
+    source.settle()
     source.take_back()
     with pytest.raises(MemoryLentError):
         source.begin_tracking()

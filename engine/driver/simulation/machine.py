@@ -105,6 +105,9 @@ class SimulatedMemory:
     def part(self) -> None:
         """Do nothing: it is never lent."""
 
+    def settle(self) -> None:
+        """Do nothing: it is never parted."""
+
     def rejoin(self) -> None:
         """Do nothing: it is never lent."""
 
