@@ -2,7 +2,8 @@
 
 Rules kept here: no clock and no socket; the driver says what was written and when. The rule of
 convergence is QEMU's (migration.c migration_iteration_run): the guest is stopped when the pages
-still dirty can be sent, at the bandwidth measured, within the downtime limit.
+still dirty can be sent, at the speed measured, within the downtime limit. The speed is that of
+pages with contents, as they were before compression: what is still dirty is counted in those.
 
 Pages are handed out in portions that any number of channels take by turns. A portion is what takes
 about PORTION_MS to write: less would cost more in handing it out, more would be longer than a
@@ -53,6 +54,8 @@ class Precopy:
         statistics.total_bytes = ram.size_bytes
         statistics.expected_downtime_ms = downtime_limit_ms
         statistics.bandwidth_bytes_per_second = bandwidth_bytes_per_second
+        #: How fast pages get over the link: more than the bandwidth, where they are compressed.
+        self._contents_bytes_per_second = bandwidth_bytes_per_second
 
     @property
     def pass_number(self) -> int:
@@ -119,12 +122,18 @@ class Precopy:
         """Return the message that ends the present pass, the last one."""
         return PassEnd(self.pass_number, 0)
 
-    def measured(self, sent_bytes: int, took_ms: float) -> None:
-        """Note how long the channels and the limit took for so many bytes."""
-        if sent_bytes >= MEASURED_BYTES_MIN and took_ms > 0:
-            measured = sent_bytes * 1000 / took_ms
-            known = self._statistics.bandwidth_bytes_per_second
-            self._statistics.bandwidth_bytes_per_second = known + _NEWEST * (measured - known)
+    def measured(self, sent: Sent, took_ms: float) -> None:
+        """Note how long the channels and the limit took for what was sent."""
+        contents_bytes = sent.normal_pages * PAGE_BYTES
+        if contents_bytes < MEASURED_BYTES_MIN or took_ms <= 0:
+            return
+        statistics = self._statistics
+        statistics.bandwidth_bytes_per_second = _mix(
+            statistics.bandwidth_bytes_per_second, sent.wire_bytes * 1000 / took_ms
+        )
+        self._contents_bytes_per_second = _mix(
+            self._contents_bytes_per_second, contents_bytes * 1000 / took_ms
+        )
 
     def converged(self) -> bool:
         """Say whether what is dirty now could be sent within the downtime limit."""
@@ -132,9 +141,15 @@ class Precopy:
         return self._statistics.expected_downtime_ms <= self.downtime_limit_ms
 
     def _expect(self) -> None:
-        bandwidth = self._statistics.bandwidth_bytes_per_second
-        self._statistics.expected_downtime_ms = self.queued_pages * PAGE_BYTES * 1000 / bandwidth
+        contents_bytes = self.queued_pages * PAGE_BYTES
+        self._statistics.expected_downtime_ms = (
+            contents_bytes * 1000 / self._contents_bytes_per_second
+        )
 
     def finish(self) -> None:
         """Stop tracking."""
         self._ram.stop_tracking()
+
+
+def _mix(known: float, measured: float) -> float:
+    return known + _NEWEST * (measured - known)

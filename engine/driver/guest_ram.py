@@ -1,7 +1,7 @@
 """Guest RAM over the memory that the host provides.
 
-What may live here: what `devices.ram` asks, where the host knows the answer better: which pages were
-never touched, who notes writes, how pages that a stream brings get into place.
+What may live here: what `devices.ram` asks, where the host knows the answer better: which pages
+were never touched, who notes writes, how pages that a stream brings get into place.
 """
 
 from __future__ import annotations

@@ -34,13 +34,13 @@ class RamPath:
         compression = _compression(vm, has_channels=bool(channels))
         self._lanes = [Lane(each, vm, compression) for each in channels or [connection]]
         self._bucket = TokenBucket(vm.world.now_ms())
-        self._window_bytes = 0
+        self._window = Sent()
         self._window_ms = 0.0
 
     async def send_pass(self, precopy: Precopy, *, limited: bool) -> bool:
         """Send what is queued of a pass; False when a connection has ended."""
         now_ms = self._vm.world.now_ms()
-        self._window_bytes, self._window_ms = 0, now_ms
+        self._window, self._window_ms = Sent(), now_ms
         going = [
             asyncio.ensure_future(self._send(lane, precopy, limited=limited))
             for lane in self._lanes
@@ -66,7 +66,7 @@ class RamPath:
             if sent is None:
                 return False
             precopy.sent(sent, world.now_ms() - began_ms)
-            self._window_bytes += sent.wire_bytes
+            self._window += sent
             if self._channels:
                 self._vm.statistics.ram.channel_bytes += sent.wire_bytes
             self._bucket.spend(sent.wire_bytes)
@@ -88,8 +88,8 @@ class RamPath:
         now_ms = self._vm.world.now_ms()
         elapsed_ms = now_ms - self._window_ms
         if elapsed_ms >= ms_min:
-            precopy.measured(self._window_bytes, elapsed_ms)
-            self._window_bytes, self._window_ms = 0, now_ms
+            precopy.measured(self._window, elapsed_ms)
+            self._window, self._window_ms = Sent(), now_ms
 
     def end_pass(self, message: PassEnd) -> None:
         """Say that a pass is over, on every channel."""

@@ -14,10 +14,10 @@ import pytest
 from devices.page_runs import Runs
 from devices.ram import PAGE_BYTES
 from engine.driver import dirty_kernel
+from engine.driver.guest_ram import GuestRam
 from engine.driver.memory import (
     GuestMemory,
     GuestMemoryError,
-    GuestRam,
     MemoryLentError,
     MemoryTrackedError,
 )

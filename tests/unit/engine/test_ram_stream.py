@@ -17,7 +17,7 @@ from engine.ram_receiving import load_ram, receive_ram
 from engine.ram_sending import FRAME_PAGES, Compression, RamSender, Sending, Sent
 from tests.unit.engine.documented_frames import packed, runs, stream_header
 
-PAGES = 700
+PAGES = 1100
 
 
 def filled(seed: int) -> BitmapRam:
