@@ -16,7 +16,8 @@ import numpy as np
 
 from devices.page_runs import one_run, page_count
 from devices.ram import PAGE_BYTES
-from engine.driver.memory import GuestMemory, GuestMemoryError, GuestRam
+from engine.driver.guest_ram import GuestRam
+from engine.driver.memory import GuestMemory, GuestMemoryError
 from engine.profile import DirtyTracking
 
 SIZE_BYTES = 1 << 30

@@ -113,6 +113,10 @@ class Ram(Protocol):
         """
         ...
 
+    def place(self, first_page: int, data: memoryview) -> None:
+        """Write whole pages, one after another from `first_page`, as a stream brings them."""
+        ...
+
     def load_pages(self, page_indexes: Indexes, data: Buffer) -> None:
         """Scatter the pages in `data`, in order, to `page_indexes` (the target's side)."""
         ...
@@ -240,6 +244,9 @@ class BitmapRam:
         pages = self._pages(first_page, count)
         self._record.mark(first_page, first_page + count)
         return pages
+
+    def place(self, first_page: int, data: memoryview) -> None:
+        self.receive_view(first_page, data.nbytes // PAGE_BYTES)[:] = data
 
     def load_pages(self, page_indexes: Indexes, data: Buffer) -> None:
         indexes = self._check_indexes(page_indexes)

@@ -17,7 +17,7 @@ from typing import Any, NoReturn, cast
 import msgpack
 
 from engine.errors import MalformedMessage
-from engine.messages import MESSAGES, Message
+from engine.messages import MESSAGES, Message, RamPages
 from engine.shapes import BytesLike, Mismatch, RecordOf, size_bytes
 
 #: Bytes in one field from this size on are handed on as they are, not copied into the body.
@@ -31,6 +31,14 @@ ITEMS_MAX = 16_384
 # msgpack's bin 32; the shortest form for what is gathered, since that has at least 2^16 bytes.
 _BIN_32 = struct.Struct(">BI")
 _BIN_32_TAG = 0xC6
+
+#: msgpack's tags of bin 8, 16 and 32, and how each writes its length.
+_BIN_LENGTHS = {0xC4: struct.Struct(">B"), 0xC5: struct.Struct(">H"), 0xC6: struct.Struct(">I")}
+_FIELDS_3 = b"\x93"
+#: A u32 and its tag.
+_PASS_BYTES_MAX = 5
+
+_SAME_REPLUG = "use the same version of replug at both ends"
 
 _RECORDS = {kind: RecordOf(kind) for kind in MESSAGES.values()}
 
@@ -69,8 +77,49 @@ def read_body(kind: type[Message], body: BytesLike) -> Message:
         message = cast(Message, _RECORDS[kind].read(values))
         message.check()
     except Mismatch as mismatch:
-        raise malformed(kind, mismatch, "use the same version of replug at both ends") from None
+        raise malformed(kind, mismatch, _SAME_REPLUG) from None
     return message
+
+
+def lend_ram_pages(body: BytesLike) -> RamPages:
+    """Return the same as `read_body`, its fields views of `body`: RAM is not copied here."""
+    view = memoryview(body)
+    try:
+        if view[:1] != _FIELDS_3:
+            raise Mismatch("an array of 3 fields", "another")
+        pass_number, start = _pass_number(view)
+        runs, start = _octets(view, start)
+        data, start = _octets(view, start)
+        if start != len(view):
+            raise Mismatch("3 fields", "more after them")
+        message = cast(RamPages, _RECORDS[RamPages].read([pass_number, runs, data]))
+        message.check()
+    except Mismatch as mismatch:
+        raise malformed(RamPages, mismatch, _SAME_REPLUG) from None
+    return message
+
+
+def _pass_number(view: memoryview) -> tuple[Any, int]:
+    """Read the first field of three, and say where the second begins."""
+    unpacker = msgpack.Unpacker(max_buffer_size=_PASS_BYTES_MAX, strict_map_key=True)
+    unpacker.feed(view[1 : 1 + _PASS_BYTES_MAX])
+    try:
+        value = unpacker.unpack()
+    except (ValueError, msgpack.UnpackException):
+        raise Mismatch("a pass number", "something else") from None
+    return value, 1 + unpacker.tell()
+
+
+def _octets(view: memoryview, start: int) -> tuple[memoryview, int]:
+    """Return bytes that are packed at `start`, and where what follows begins."""
+    length = _BIN_LENGTHS.get(view[start] if start < len(view) else -1)
+    if length is None or start + 1 + length.size > len(view):
+        raise Mismatch("bytes", "something else")
+    start += 1 + length.size
+    (count,) = length.unpack_from(view, start - length.size)
+    if count > len(view) - start:
+        raise Mismatch(f"{count} bytes", f"{len(view) - start}")
+    return view[start : start + count], start + count
 
 
 def malformed(kind: type[Message], mismatch: Mismatch, remedy: str) -> MalformedMessage:

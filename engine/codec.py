@@ -18,11 +18,12 @@ is for the machines to judge.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import get_args
 
 import zstandard
 
-from engine.bodies import read_body, write_body
+from engine.bodies import lend_ram_pages, read_body, write_body
 from engine.errors import MalformedMessage, StreamError, Truncated
 from engine.framing import (
     FLAG_ZSTD,
@@ -38,14 +39,31 @@ from engine.framing import (
     write_frame_header,
     write_stream_header,
 )
-from engine.messages import Direction, Message, State
+from engine.messages import Direction, Message, RamPages, State, ZeroPages
 from engine.pending import PendingBytes
 from engine.shapes import BytesLike
+
+#: Read beyond a message, so that the head of the next one comes with it.
+AHEAD_BYTES = 8 << 10
 
 
 def only_state(message: Message) -> bool:
     """Return whether `message` is worth compressing: device state is, RAM costs more time."""
     return isinstance(message, State)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A message on its way to be a frame: its body, as it will be on the wire."""
+
+    #: The type of the message.
+    kind: type[Message]
+    #: The size of the body before compression.
+    raw_bytes: int
+    #: The flags of the frame.
+    flags: int
+    #: The body, in pieces.
+    pieces: list[BytesLike]
 
 
 class StreamEncoder:
@@ -55,6 +73,7 @@ class StreamEncoder:
         """Compress the bodies of the messages `compress` picks, at zstd `level`."""
         self._compress = compress
         self._compressor = zstandard.ZstdCompressor(level=level, write_content_size=True)
+        self._ram_compressor = self._compressor
         self._sequence = 0
 
     @property
@@ -74,6 +93,29 @@ class StreamEncoder:
         does not shrink goes as it is. Raises MalformedMessage for a field out of its bounds
         and FrameTooLarge for a body over that of its type; nothing has moved then.
         """
+        return self.number(self.prepare(message))
+
+    def compress_ram(self, level: int) -> None:
+        """Be able to compress RAM, at zstd `level`."""
+        self._ram_compressor = zstandard.ZstdCompressor(level=level, write_content_size=True)
+
+    def packed_bytes(self, sample: BytesLike) -> int:
+        """Return to how many bytes a sample of RAM compresses."""
+        return len(self._ram_compressor.compress(sample))
+
+    def encode_packed(self, message: RamPages) -> list[BytesLike]:
+        """Return the same as `encode`, with RAM compressed where that makes it smaller."""
+        prepared = self.prepare(message)
+        # Piece by piece: joined first, RAM would be copied while nobody else may run.
+        packing = self._ram_compressor.compressobj(size=prepared.raw_bytes)
+        pieces: list[BytesLike] = [packing.compress(piece) for piece in prepared.pieces]
+        pieces.append(packing.flush())
+        if sum(len(piece) for piece in pieces) < prepared.raw_bytes:
+            prepared = replace(prepared, flags=FLAG_ZSTD, pieces=pieces)
+        return self.number(prepared)
+
+    def prepare(self, message: Message) -> Prepared:
+        """Do all of `encode` but give the frame its number; what raises, raises here."""
         kind = type(message)
         pieces = write_body(message)
         raw_bytes = sum(len(piece) for piece in pieces)
@@ -83,7 +125,14 @@ class StreamEncoder:
             compressed = self._compressor.compress(b"".join(pieces))
             if len(compressed) < raw_bytes:
                 pieces, flags = [compressed], FLAG_ZSTD
-        header = write_frame_header(kind, self._sequence, raw_bytes, pieces, flags)
+        return Prepared(kind, raw_bytes, flags, pieces)
+
+    def number(self, prepared: Prepared) -> list[BytesLike]:
+        """Return the frame of what was prepared, as the next of the stream."""
+        pieces = prepared.pieces
+        header = write_frame_header(
+            prepared.kind, self._sequence, prepared.raw_bytes, pieces, prepared.flags
+        )
         self._sequence += 1
         if len(pieces) == 1:
             return [header, pieces[0]]
@@ -94,11 +143,16 @@ class StreamEncoder:
 class StreamDecoder:
     """Turns the bytes of one direction's stream, fed in any pieces, into its messages."""
 
-    def __init__(self, direction: Direction) -> None:
-        """Take only messages that the end named by `direction` sends."""
+    def __init__(self, direction: Direction, *, lends: bool = False) -> None:
+        """Take only messages that the end named by `direction` sends.
+
+        With `lends`, the fields of RamPages are views of what is pending here: they hold until
+        the decoder is used again, and are not copied.
+        """
         if direction not in get_args(Direction):
             raise ValueError(f"expected one of {get_args(Direction)}, got {direction!r}")
         self._direction: Direction = direction
+        self._lends = lends
         self._decompressor = zstandard.ZstdDecompressor()
         self._pending = PendingBytes()
         self._header_read = False
@@ -125,6 +179,23 @@ class StreamDecoder:
     def wanted_bytes(self) -> int:
         """How many more bytes it takes, at least, before `next` can tell anything more."""
         return max(0, self._needed_bytes() - self.buffered_bytes)
+
+    @property
+    def begins_ram(self) -> bool:
+        """Whether what comes next is a message of RAM, be it all here or not."""
+        try:
+            self._look_ahead()
+        except StreamError:
+            return False  # `next` tells it
+        return self._frame is not None and self._frame.kind in (RamPages, ZeroPages)
+
+    def room(self) -> memoryview:
+        """Return a place for what comes next, a message and the head of another; see `came`."""
+        return self._pending.room(self.wanted_bytes + AHEAD_BYTES)
+
+    def came(self, size: int) -> None:
+        """Take the first `size` bytes that were written to the last `room`."""
+        self._pending.came(size)
 
     def feed(self, data: BytesLike) -> None:
         """Take the next bytes of the stream, in whatever piece they came.
@@ -190,18 +261,29 @@ class StreamDecoder:
         self._pending.drop(STREAM_HEADER_BYTES)
         return True
 
-    def _read_frame(self) -> tuple[int, Message] | None:
+    def _look_ahead(self) -> None:
+        """Read the header of the next frame once it is here."""
+        if not self._header_read or self._frame is not None or self._failure is not None:
+            return
         header = self._pending.first(FRAME_HEADER_BYTES)
-        if self._frame is None:
-            if len(header) < FRAME_HEADER_BYTES:
-                return None
+        if len(header) == FRAME_HEADER_BYTES:
             self._frame = read_frame_header(header, self._direction)
+
+    def _read_frame(self) -> tuple[int, Message] | None:
+        self._look_ahead()
         frame, frame_bytes = self._frame, self._needed_bytes()
-        if self.buffered_bytes < frame_bytes:
+        if frame is None or self.buffered_bytes < frame_bytes:
             return None
-        with self._pending.view(frame_bytes) as view, view[FRAME_HEADER_BYTES:] as body:
+        header = self._pending.first(FRAME_HEADER_BYTES)
+        if self._lends and frame.kind is RamPages:
+            # Not given back: what is lent stays where it is until it is overwritten.
+            body = self._pending.view(frame_bytes)[FRAME_HEADER_BYTES:]
             check_frame(frame, header, body, self._sequence)
-            message = read_body(frame.kind, self._decompress(frame, body))
+            message: Message = lend_ram_pages(self._decompress(frame, body))
+        else:
+            with self._pending.view(frame_bytes) as view, view[FRAME_HEADER_BYTES:] as body:
+                check_frame(frame, header, body, self._sequence)
+                message = read_body(frame.kind, self._decompress(frame, body))
         self._pending.drop(frame_bytes)
         self._frame = None
         self._sequence += 1

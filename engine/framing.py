@@ -6,15 +6,17 @@ What may live here: their layout, and the checks that need nothing but the heade
 - the stream header decodes alone, without knowing the version, and never changes its layout;
 - whatever a frame header announces is held against the bounds of its message type before a
   single byte of the body is kept;
-- the checksum of a frame covers its whole header but itself, and the body as it is on the wire.
+- the checksum of a frame covers its whole header but itself, and the body as it is on the wire;
+  it is zlib's CRC-32, by zlib-ng, which takes a quarter of the time: RAM goes through it.
 """
 
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+from zlib_ng.zlib_ng import crc32
 
 from engine.errors import (
     ChecksumMismatch,
@@ -33,9 +35,9 @@ MAGIC = b"\x89REPLUG\n"
 #: What QEMU's own migration stream begins with (migration/savevm.h QEMU_VM_FILE_MAGIC).
 QEMU_MAGIC = b"QEVM"
 #: The version of the stream this end writes, and the newest it reads.
-STREAM_VERSION = 1
+STREAM_VERSION = 2
 #: The oldest version this end reads, and the oldest reader that understands what it writes.
-STREAM_VERSION_MINIMUM = 1
+STREAM_VERSION_MINIMUM = 2
 
 #: The flag of a body that is one zstd frame.
 FLAG_ZSTD = 0x01
@@ -59,7 +61,7 @@ _START_AGAIN = "check the transport and start the migration again"
 def write_stream_header() -> bytes:
     """Return the header this end begins its stream with."""
     start = MAGIC + _VERSIONS.pack(STREAM_VERSION, STREAM_VERSION_MINIMUM)
-    return start + _CHECKSUM.pack(zlib.crc32(start))
+    return start + _CHECKSUM.pack(crc32(start))
 
 
 def check_magic(start: bytes) -> None:
@@ -84,7 +86,7 @@ def check_stream_header(header: bytes) -> None:
     """
     check_magic(header[: len(MAGIC)])
     start, checksum = header[: -_CHECKSUM.size], header[-_CHECKSUM.size :]
-    _check_checksum(zlib.crc32(start), _CHECKSUM.unpack(checksum)[0], "the stream header")
+    _check_checksum(crc32(start), _CHECKSUM.unpack(checksum)[0], "the stream header")
     version, minimum = _VERSIONS.unpack_from(header, len(MAGIC))
     if not minimum <= version:
         raise MalformedMessage(
@@ -130,9 +132,9 @@ def write_frame_header(
 
 def frame_checksum(start: BytesLike, end: BytesLike, body: Iterable[BytesLike]) -> int:
     """Return the CRC-32 of a frame: its header before and after the checksum, then the body."""
-    checksum = zlib.crc32(end, zlib.crc32(start))
+    checksum = crc32(end, crc32(start))
     for piece in body:
-        checksum = zlib.crc32(piece, checksum)
+        checksum = crc32(piece, checksum)
     return checksum
 
 

@@ -19,11 +19,11 @@ from engine.vm import Vm
 from statemachines.states import Primary
 
 #: The version of the hand-over: which messages there are and in which order they come.
-PROTOCOL = 1
+PROTOCOL = 2
 
 
-def build_hello(vm: Vm) -> Hello:
-    """Describe this VM to its target."""
+def build_hello(vm: Vm, migration: bytes, channels: int) -> Hello:
+    """Describe this VM to its target, and how the migration of that name will come."""
     configuration = vm.configuration
     board = vm.board
     return Hello(
@@ -42,6 +42,8 @@ def build_hello(vm: Vm) -> Hello:
         ],
         features={s.id: s.state.guest_features for s in board.standbys.values() if s.id},
         capabilities=[c.value for c in Capability if vm.capabilities.on(c)],
+        migration=migration,
+        channels=channels,
     )
 
 

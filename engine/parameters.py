@@ -6,7 +6,7 @@ What may live here: the declarations, and the two stores of one VM. Rules:
   migrate_params_check); replug's own are last, their names begin with `x-`;
 - a request is checked whole before any of it is applied; a refusal changes nothing;
 - a capability that replug does not serve is shown as off, may be turned off, and is refused when
-  turned on, with the reason and what to do instead;
+  turned on, with the reason and what to do instead; so is compression with zlib;
 - parameters that only tune something unserved are kept and shown, and do nothing. The exception is
   `tls-creds`: who sets it believes the stream is encrypted, so it is refused.
 
@@ -91,16 +91,23 @@ class Capability(StrEnum):
     POSTCOPY_PREEMPT = "postcopy-preempt"
     #: replug: the target compares a checksum of all RAM before it says that it is loaded.
     X_VERIFY_RAM = "x-verify-ram"
+    #: replug: RAM is compressed where that gets it over the link sooner.
+    X_ADAPTIVE = "x-adaptive"
+    #: replug: the target, on this host, is handed the memory itself.
+    X_SHARE_MEMORY = "x-share-memory"
 
 
 SERVED_CAPABILITIES = frozenset(
     {
         Capability.AUTO_CONVERGE,
         Capability.EVENTS,
+        Capability.MULTIFD,
         Capability.RETURN_PATH,
         Capability.PAUSE_BEFORE_SWITCHOVER,
         Capability.VALIDATE_UUID,
         Capability.X_VERIFY_RAM,
+        Capability.X_ADAPTIVE,
+        Capability.X_SHARE_MEMORY,
     }
 )
 
@@ -118,7 +125,6 @@ _UNSERVED: Mapping[Capability, tuple[str, str]] = {
     Capability.X_COLO: ("COLO", "; a VM runs on one side only"),
     Capability.RELEASE_RAM: _POSTCOPY,
     Capability.BLOCK: _BLOCK,
-    Capability.MULTIFD: ("parallel channels", "; one channel carries everything"),
     Capability.DIRTY_BITMAPS: _BLOCK,
     Capability.POSTCOPY_BLOCKTIME: _POSTCOPY,
     Capability.LATE_BLOCK_ACTIVATE: _BLOCK,
@@ -161,6 +167,8 @@ class Capabilities:
             else:
                 reason, remedy = _UNSERVED[capability]
                 raise generic_error(texts.capability_not_served(capability, reason, remedy))
+        if {Capability.MULTIFD, Capability.X_SHARE_MEMORY} <= changed:
+            raise generic_error(texts.SHARING_WITHOUT_CHANNELS)
         self._on = changed
 
     def query(self) -> list[dict[str, Any]]:
@@ -310,6 +318,21 @@ class Parameters:
         return int(self._values["downtime-limit"])
 
     @property
+    def channels(self) -> int:
+        """How many channels capability multifd has beside the main one."""
+        return int(self._values["multifd-channels"])
+
+    @property
+    def compresses(self) -> bool:
+        """Whether RAM is compressed on multifd's channels."""
+        return bool(self._values["multifd-compression"] == "zstd")
+
+    @property
+    def zstd_level(self) -> int:
+        """How hard RAM is compressed, where it is."""
+        return int(self._values["multifd-zstd-level"])
+
+    @property
     def unplug_timeout_ms(self) -> int | None:
         """For how long the guest may take to give up its primaries; None means for ever."""
         return int(self._values["x-unplug-timeout-ms"]) or None
@@ -346,5 +369,7 @@ def _check_dependent(changed: Mapping[str, Any]) -> None:
         raise generic_error(texts.parameter_expects("xbzrle_cache_size", texts.IN_CACHE_SIZES))
     if changed["max-cpu-throttle"] < changed["cpu-throttle-initial"]:
         raise generic_error(texts.parameter_expects("max_cpu_throttle", _MAXIMUM_THROTTLE))
+    if changed["multifd-compression"] == "zlib":
+        raise generic_error(texts.ZLIB_NOT_SERVED)
     if changed["tls-creds"]:
         raise generic_error(texts.TLS_NOT_SERVED)

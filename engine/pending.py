@@ -29,10 +29,18 @@ class PendingBytes:
     def add(self, data: BytesLike) -> None:
         """Take a copy of `data`."""
         size = size_bytes(data)
+        with self.room(size) as room, memoryview(data).cast("B") as added:
+            room[:] = added
+        self.came(size)
+
+    def room(self, size: int) -> memoryview:
+        """Return a place for up to `size` bytes, to be told of with `came`."""
         if self._end + size > len(self._room):
             self._make_room(size)
-        with memoryview(self._room) as room, memoryview(data).cast("B") as added:
-            room[self._end : self._end + size] = added
+        return memoryview(self._room)[self._end : self._end + size]
+
+    def came(self, size: int) -> None:
+        """Take the first `size` bytes that were written to the last `room`."""
         self._end += size
 
     def view(self, count: int) -> memoryview:

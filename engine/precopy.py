@@ -2,26 +2,33 @@
 
 Rules kept here: no clock and no socket; the driver says what was written and when. The rule of
 convergence is QEMU's (migration.c migration_iteration_run): the guest is stopped when the pages
-still dirty can be sent, at the bandwidth measured, within the downtime limit.
+still dirty can be sent, at the speed measured, within the downtime limit. The speed is that of
+pages with contents, as they were before compression: what is still dirty is counted in those.
+
+Pages are handed out in portions that any number of channels take by turns. A portion is what takes
+about PORTION_MS to write: less would cost more in handing it out, more would be longer than a
+cancel, a new bandwidth limit or a look at the progress should wait.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import numpy as np
-import numpy.typing as npt
-
+from devices.page_runs import Runs, page_count, union
 from devices.ram import PAGE_BYTES, Ram
-from engine.messages import Message, PassEnd, RamPages, ZeroPages
+from engine.messages import PassEnd
+from engine.ram_sending import Sent
 from engine.statistics import RamStatistics
+from engine.wire_runs import RunQueue
 
-#: Pages in one RAM frame: 1 MiB.
-BATCH_PAGES = 256
-#: Zero pages in one frame: indexes only.
-ZERO_BATCH_PAGES = 4_096
 #: Less than this says nothing about the bandwidth.
 MEASURED_BYTES_MIN = 256 << 10
+#: How long it should take to write a portion.
+PORTION_MS = 50.0
+#: The same while the bandwidth is limited.
+LIMITED_PORTION_MS = 10.0
+#: Bounds of a portion: 64 KiB and 64 MiB. The first one of a migration has 1 MiB.
+PORTION_PAGES_MIN = 16
+PORTION_PAGES_MAX = 16_384
+_FIRST_PORTION_PAGES = 256
 #: Weight of the newest measurement in the bandwidth estimate.
 _NEWEST = 0.5
 
@@ -41,12 +48,14 @@ class Precopy:
         self._ram = ram
         self._statistics = statistics
         self.downtime_limit_ms = downtime_limit_ms
-        self._queue: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
-        self._offset = 0
+        self._queue = RunQueue()
+        self._portion_pages = _FIRST_PORTION_PAGES
         self._synchronised_ms: float | None = None
         statistics.total_bytes = ram.size_bytes
         statistics.expected_downtime_ms = downtime_limit_ms
         statistics.bandwidth_bytes_per_second = bandwidth_bytes_per_second
+        #: How fast pages get over the link: more than the bandwidth, where they are compressed.
+        self._contents_bytes_per_second = bandwidth_bytes_per_second
 
     @property
     def pass_number(self) -> int:
@@ -56,73 +65,75 @@ class Precopy:
     @property
     def queued_pages(self) -> int:
         """Pages of the present pass not handed out yet."""
-        return len(self._queue) - self._offset
+        return len(self._queue)
 
     def setup(self, now_ms: float) -> int:
         """Start tracking with every page dirty, begin the first pass and return its number."""
         self._ram.start_tracking(all_dirty=True)
         return self.synchronise(now_ms)
 
+    def count_pass(self) -> int:
+        """Begin a pass that has nothing to send, and return its number: memory is handed over."""
+        self._statistics.passes += 1
+        self._statistics.expected_downtime_ms = 0.0
+        return self._statistics.passes
+
     def synchronise(self, now_ms: float) -> int:
         """Take what the guest dirtied as the next pass and return that pass's number."""
-        left = self._queue[self._offset :]
-        dirty = self._ram.take_dirty()
-        self._queue = np.union1d(left, dirty) if len(left) else dirty
-        self._offset = 0
+        dirty = self._ram.take_dirty_runs()
         if self._statistics.passes:
             # The first pass takes all there is, whenever it was written.
-            self._statistics.dirtied_pages += len(dirty)
+            self._statistics.dirtied_pages += page_count(dirty)
         if self._synchronised_ms is not None and now_ms > self._synchronised_ms:
             seconds = (now_ms - self._synchronised_ms) / 1000
-            self._statistics.dirty_pages_rate = int(len(dirty) / seconds)
+            self._statistics.dirty_pages_rate = int(page_count(dirty) / seconds)
+        self._queue = RunQueue(union(self._queue.rest(), dirty))
         self._synchronised_ms = now_ms
         self._statistics.passes += 1
-        self._statistics.remaining_pages = len(self._queue)
+        self._statistics.remaining_pages = self.queued_pages
         self._expect()
         return self._statistics.passes
 
-    def batch(self) -> list[Message]:
-        """Return the messages for the next pages of this pass; empty when it is done.
+    def portion(self, limit_bytes_per_second: int) -> Runs:
+        """Hand out the next pages of this pass; none when it is done."""
+        pages = self._portion_pages
+        if limit_bytes_per_second:
+            limited = int(limit_bytes_per_second * LIMITED_PORTION_MS / 1000 / PAGE_BYTES)
+            pages = max(min(pages, limited), PORTION_PAGES_MIN)
+        return self._queue.take(pages)
 
-        Contents are copied when the batch is taken: what the guest writes afterwards is dirty
-        again and goes in a later pass.
-        """
-        if not self.queued_pages:
-            return []
-        ahead = self._queue[self._offset : self._offset + ZERO_BATCH_PAGES]
-        nonzero = self._ram.nonzero_mask(ahead[:BATCH_PAGES])
-        if nonzero.any():
-            ahead = ahead[:BATCH_PAGES]
-        else:
-            nonzero = self._ram.nonzero_mask(ahead)
-            ahead, nonzero = _leading_zeros(ahead, nonzero)
-        self._offset += len(ahead)
-        self._statistics.remaining_pages = self.queued_pages
-        return list(self._messages(ahead, nonzero))
+    def sent(self, sent: Sent, took_ms: float) -> None:
+        """Note what became of a portion, and learn from it how large the next should be."""
+        statistics = self._statistics
+        statistics.transferred_bytes += sent.wire_bytes
+        statistics.normal_pages += sent.normal_pages
+        statistics.zero_pages += sent.zero_pages
+        statistics.remaining_pages = self.queued_pages
+        if took_ms < PORTION_MS / 2:
+            self._portion_pages = min(self._portion_pages * 2, PORTION_PAGES_MAX)
+        elif took_ms > PORTION_MS * 2:
+            self._portion_pages = max(self._portion_pages // 2, PORTION_PAGES_MIN)
 
-    def _messages(
-        self, indexes: npt.NDArray[np.int64], nonzero: npt.NDArray[np.bool_]
-    ) -> Iterator[Message]:
-        full, zero = indexes[nonzero], indexes[~nonzero]
-        if len(full):
-            rows = np.frombuffer(self._ram.view(), dtype=np.uint8).reshape(-1, PAGE_BYTES)
-            self._statistics.normal_pages += len(full)
-            yield RamPages(self.pass_number, _wire(full), rows[full].tobytes())
-        if len(zero):
-            self._statistics.zero_pages += len(zero)
-            yield ZeroPages(_wire(zero))
+    def passed(self) -> PassEnd:
+        """Return the message that ends the pass before the present one."""
+        return PassEnd(self.pass_number - 1, self.queued_pages)
 
-    def end_of_pass(self) -> PassEnd:
-        """Return the message that ends the present pass."""
-        return PassEnd(self.pass_number, self._ram.dirty_count)
+    def last_passed(self) -> PassEnd:
+        """Return the message that ends the present pass, the last one."""
+        return PassEnd(self.pass_number, 0)
 
-    def wrote(self, sent_bytes: int, took_ms: float) -> None:
-        """Note that bytes were written, and how long the channel and the limit took for them."""
-        self._statistics.transferred_bytes += sent_bytes
-        if sent_bytes >= MEASURED_BYTES_MIN and took_ms > 0:
-            measured = sent_bytes * 1000 / took_ms
-            known = self._statistics.bandwidth_bytes_per_second
-            self._statistics.bandwidth_bytes_per_second = known + _NEWEST * (measured - known)
+    def measured(self, sent: Sent, took_ms: float) -> None:
+        """Note how long the channels and the limit took for what was sent."""
+        contents_bytes = sent.normal_pages * PAGE_BYTES
+        if contents_bytes < MEASURED_BYTES_MIN or took_ms <= 0:
+            return
+        statistics = self._statistics
+        statistics.bandwidth_bytes_per_second = _mix(
+            statistics.bandwidth_bytes_per_second, sent.wire_bytes * 1000 / took_ms
+        )
+        self._contents_bytes_per_second = _mix(
+            self._contents_bytes_per_second, contents_bytes * 1000 / took_ms
+        )
 
     def converged(self) -> bool:
         """Say whether what is dirty now could be sent within the downtime limit."""
@@ -130,22 +141,15 @@ class Precopy:
         return self._statistics.expected_downtime_ms <= self.downtime_limit_ms
 
     def _expect(self) -> None:
-        bandwidth = self._statistics.bandwidth_bytes_per_second
-        pages = self.queued_pages + self._ram.dirty_count
-        self._statistics.expected_downtime_ms = pages * PAGE_BYTES * 1000 / bandwidth
+        contents_bytes = self.queued_pages * PAGE_BYTES
+        self._statistics.expected_downtime_ms = (
+            contents_bytes * 1000 / self._contents_bytes_per_second
+        )
 
     def finish(self) -> None:
         """Stop tracking."""
         self._ram.stop_tracking()
 
 
-def _leading_zeros(
-    indexes: npt.NDArray[np.int64], nonzero: npt.NDArray[np.bool_]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Cut a batch before its first page with contents, so that a data frame stays small."""
-    first = int(nonzero.argmax()) if nonzero.any() else len(indexes)
-    return indexes[:first], nonzero[:first]
-
-
-def _wire(indexes: npt.NDArray[np.int64]) -> bytes:
-    return indexes.astype("<u8").tobytes()
+def _mix(known: float, measured: float) -> float:
+    return known + _NEWEST * (measured - known)

@@ -13,6 +13,7 @@ from engine import texts
 from engine.device_state import save_state
 from engine.errors import UnexpectedMessage
 from engine.hello import build_hello
+from engine.message_shape import MIGRATION_NAME_BYTES
 from engine.messages import (
     Abort,
     Accept,
@@ -41,6 +42,10 @@ class Source:
         self._vm = vm
         #: Digest of the whole RAM for END, where the target is to compare it; set by the driver.
         self.end_digest: bytes | None = None
+        #: What the migration is called, and how many channels beside the main one it has; set by
+        #: the driver.
+        self.migration = bytes(MIGRATION_NAME_BYTES)
+        self.channels = 0
         #: Called with the target's digest before LOADED counts; fires RECV_LOADED or a mismatch.
         self.compare: Callable[[bytes], None] | None = None
 
@@ -52,7 +57,7 @@ class Source:
         vm = self._vm
         match kind:
             case Message.HELLO:
-                return build_hello(vm)
+                return build_hello(vm, self.migration, self.channels)
             case Message.STATE:
                 return save_state(vm, happening.latched)
             case Message.END:

@@ -23,6 +23,8 @@ class RamStatistics:
     total_bytes: int = 0
     #: Bytes put on the channel.
     transferred_bytes: int = 0
+    #: Those of them that went through the channels of capability multifd.
+    channel_bytes: int = 0
     #: Pages sent with contents.
     normal_pages: int = 0
     #: Pages sent as zero.
@@ -57,7 +59,7 @@ class RamStatistics:
             "dirty-sync-count": self.passes,
             "postcopy-requests": 0,
             "page-size": PAGE_BYTES,
-            "multifd-bytes": 0,
+            "multifd-bytes": self.channel_bytes,
             "pages-per-second": int(self.bandwidth_bytes_per_second / PAGE_BYTES),
             "precopy-bytes": self.transferred_bytes,
             "downtime-bytes": 0,

@@ -7,13 +7,11 @@ is a typed error, raised before RAM is touched; no bytes and no sockets.
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Callable
 
-from devices.ram import PAGE_BYTES
 from engine import texts
 from engine.device_state import LoadError, load_state
-from engine.errors import MalformedMessage, UnexpectedMessage
+from engine.errors import UnexpectedMessage
 from engine.hello import check_hello
 from engine.messages import (
     Abort,
@@ -26,6 +24,7 @@ from engine.messages import (
     LoadFailed,
     PassEnd,
     RamPages,
+    RamShared,
     Refuse,
     Running,
     State,
@@ -33,7 +32,7 @@ from engine.messages import (
 )
 from engine.messages import Message as StreamMessage
 from engine.parameters import Capability
-from engine.shapes import BytesLike
+from engine.ram_receiving import load_ram
 from engine.source import REASON_CHARACTERS_MAX
 from engine.vm import Vm
 from statemachines.effects import Command, Message
@@ -52,6 +51,10 @@ class Target:
         self._end: End | None = None
         #: Why this target refuses or fails, for the answer and for stderr.
         self.reason = ""
+        self._has_adopted = False
+        #: Makes the memory that came with RamShared this VM's; raises StreamError if it cannot be.
+        #: Set by the driver.
+        self.adopt: Callable[[], None] = lambda: None
         #: Digest of the whole RAM, for LOADED; set by the driver.
         self.loaded_digest: bytes | None = None
         vm.handle(Command.CHECK_HELLO, self._check_hello)
@@ -63,8 +66,15 @@ class Target:
 
     @property
     def is_complete(self) -> bool:
-        """Whether END is here and RAM is as large as it says."""
-        return self._end is not None and self._end.ram_bytes == self._vm.ram.size_bytes
+        """Whether END is here, and RAM is, as large as it says."""
+        is_here = self._has_adopted or not self.shares
+        return is_here and self._end is not None and self._end.ram_bytes == self._vm.ram.size_bytes
+
+    @property
+    def shares(self) -> bool:
+        """Whether the source hands over its memory instead of sending RAM."""
+        asked = self._hello.capabilities if self._hello is not None else ()
+        return Capability.X_SHARE_MEMORY.value in asked
 
     @property
     def announced_digest(self) -> bytes | None:
@@ -95,10 +105,11 @@ class Target:
         """
         vm = self._vm
         match message:
-            case RamPages():
-                self._load(message)
-            case ZeroPages():
-                self._clear(message)
+            case RamPages() | ZeroPages():
+                self.check_ram(message)
+                load_ram(vm.ram, message)
+            case RamShared():
+                self._adopt(message)
             case PassEnd() | Heartbeat():
                 pass
             case Hello():
@@ -122,6 +133,19 @@ class Target:
             case _:
                 raise _out_of_order("a message of a source", message)
 
+    def check_ram(self, message: StreamMessage | None = None) -> None:
+        """Raise UnexpectedMessage when this is not the time for RAM."""
+        self._expect(Takeover.RECEIVING, message)
+        if self.shares:
+            raise _out_of_order("RamShared instead of RAM", message)
+
+    def _adopt(self, message: RamShared) -> None:
+        self._expect(Takeover.RECEIVING, message)
+        if not self.shares or self._has_adopted or message.ram_bytes != self._vm.ram.size_bytes:
+            raise _out_of_order("RAM as Hello announced it", message)
+        self.adopt()
+        self._has_adopted = True
+
     def _hears(self, hello: Hello) -> bool:
         """Say whether the source listens for this target's verdict.
 
@@ -132,7 +156,7 @@ class Target:
         asked = Capability.RETURN_PATH.value in hello.capabilities
         return asked or (is_other and theirs == "two-phase")
 
-    def _expect(self, state: Takeover, message: StreamMessage) -> None:
+    def _expect(self, state: Takeover, message: StreamMessage | None) -> None:
         here = self._vm.state(Takeover)
         if here is not state:
             raise _out_of_order(f"nothing of the kind while {here.value}", message)
@@ -155,34 +179,10 @@ class Target:
         else:
             self._vm.fire(E.RECV_STATE, latched=latched)
 
-    def _load(self, message: RamPages) -> None:
-        indexes = self._indexes(message.pages, message)
-        if len(message.data) != len(indexes) * PAGE_BYTES:
-            raise MalformedMessage(
-                expected=f"{len(indexes)} pages of {PAGE_BYTES} bytes",
-                came=f"{len(message.data)} bytes",
-                remedy="the stream is damaged; migrate again",
-            )
-        self._vm.ram.load_pages(indexes, message.data)
 
-    def _clear(self, message: ZeroPages) -> None:
-        self._vm.ram.zero_pages(self._indexes(message.pages, message))
-
-    def _indexes(self, pages: BytesLike, message: StreamMessage) -> npt.NDArray[np.int64]:
-        self._expect(Takeover.RECEIVING, message)
-        indexes: npt.NDArray[np.uint64] = np.frombuffer(pages, dtype="<u8")
-        if len(indexes) and int(indexes.max()) >= self._vm.ram.pages:
-            raise MalformedMessage(
-                expected=f"pages below {self._vm.ram.pages}",
-                came=f"page {int(indexes.max())}",
-                remedy="the stream is damaged, or of another VM",
-            )
-        return indexes.astype(np.int64)
-
-
-def _out_of_order(expected: str, message: StreamMessage) -> UnexpectedMessage:
+def _out_of_order(expected: str, message: StreamMessage | None) -> UnexpectedMessage:
     return UnexpectedMessage(
         expected=expected,
-        came=type(message).__name__,
+        came="RAM" if message is None else type(message).__name__,
         remedy="the source is of another version, or the stream is damaged",
     )

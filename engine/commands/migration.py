@@ -15,6 +15,7 @@ from engine.commands.migration_report import query_migrate
 from engine.parameters import Capability
 from engine.qmp import texts
 from engine.qmp.errors import QmpError, generic_error
+from engine.transport_rules import check_transport
 from engine.uri import FdUri, Uri, UriError, parse_uri
 from engine.vm import Vm
 from statemachines.events import E
@@ -69,6 +70,7 @@ class MigrationCommands:
             raise generic_error(texts.BLOCK_MIGRATION_NOT_SERVED)
         try:
             uri = self._parse(call.arguments["uri"], incoming=False)
+            check_transport(vm.capabilities, uri)
         except (UriError, QmpError) as error:
             if vm.profile.bad_uri_fails:
                 self._fail(str(error))
@@ -107,6 +109,7 @@ class MigrationCommands:
         vm.check(E.INCOMING)
         try:
             uri = self._parse(call.arguments["uri"], incoming=True)
+            check_transport(vm.capabilities, uri)
         except (UriError, QmpError):
             if vm.profile.incoming_setup_always:
                 # qemu_start_incoming_migration emits it before it looks at the URI.

@@ -13,12 +13,14 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Sequence
-from typing import TypeAlias
+from collections.abc import Generator, Iterable, Sequence
+from typing import TypeAlias, TypeVar, cast
 
 #: What `Channel.write` takes: contiguous, of any item type.
 BytesLike: TypeAlias = bytes | bytearray | memoryview
 
+
+Result = TypeVar("Result")
 
 #: The largest number of buffers in one gathered write (IOV_MAX on Linux).
 GATHERED_MAX = 1024
@@ -76,6 +78,42 @@ class Channel(ABC):
         then. TransportError when the channel broke, or was shut down: QEMU's text, such as
         "Unable to write to socket: Broken pipe".
         """
+
+    async def write_with(self, buffers: Sequence[BytesLike], descriptor: int) -> None:
+        """Write all of these, with a descriptor for the other end; TransportError if impossible."""
+        raise TransportError("Unable to pass a descriptor: only a unix socket can")
+
+    def take_descriptor(self) -> int | None:
+        """Hand out the descriptor that came with what was read, if one did; to be closed."""
+        return None
+
+    async def carry_out(self, writes: Generator[Sequence[BytesLike], None, Result]) -> Result:
+        """Write what `writes` yields, piece after piece, and return what it returns.
+
+        Errors are those of `write`. Where a descriptor is behind the channel this happens in a
+        thread, and the loop goes on meanwhile.
+        """
+        while True:
+            try:
+                buffers = next(writes)
+            except StopIteration as end:
+                return cast(Result, end.value)
+            await self.write(buffers)
+
+    async def fill(self, reads: Generator[memoryview, int, Result]) -> Result:
+        """Fill the places that `reads` yields, as far as something comes, and return its result.
+
+        It is sent how many bytes came, 0 at the end of the stream; errors are those of `read`.
+        Where a descriptor is behind the channel this happens in a thread.
+        """
+        try:
+            place = next(reads)
+            while True:
+                received = await self.read(len(place))
+                place[: len(received)] = received
+                place = reads.send(len(received))
+        except StopIteration as end:
+            return cast(Result, end.value)
 
     @abstractmethod
     async def flushed(self) -> None:

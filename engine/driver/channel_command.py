@@ -58,6 +58,11 @@ class CommandChannel(PipeChannel):
         self._ended = not received
         return received
 
+    def _receive_into(self, place: memoryview) -> int:
+        received = super()._receive_into(place)
+        self._ended = not received
+        return received
+
     async def _until_abandoned(self) -> None:
         # The pipe cannot be watched for this: `flushed` closes it.
         await self._until(self._pid_fd, writable=False)

@@ -8,25 +8,25 @@ is closed under a call in progress.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import stat
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, cast
 
 from engine.driver.channel import (
     GATHERED_MAX,
     BytesLike,
     Channel,
+    Result,
     TransportError,
     consume,
     failed,
     views,
 )
-
-_Result = TypeVar("_Result")
 
 
 class FileChannel(Channel):
@@ -72,6 +72,32 @@ class FileChannel(Channel):
         if await self._call(lambda: _write_all(self._fd, pending), doing) is None:
             raise TransportError(f"{doing}: Broken pipe")
 
+    async def carry_out(self, writes: Generator[Sequence[BytesLike], None, Result]) -> Result:
+        def work() -> Result:
+            while not self._stopped.done():
+                try:
+                    buffers = next(writes)
+                except StopIteration as end:
+                    return cast(Result, end.value)
+                _write_all(self._fd, deque(views(buffers)))
+            raise BrokenPipeError(errno.EPIPE, "")
+
+        doing = "Unable to write to file"
+        return _unless_given_up(await self._call(lambda: [work()], doing), doing)
+
+    async def fill(self, reads: Generator[memoryview, int, Result]) -> Result:
+        def work() -> Result:
+            try:
+                place = next(reads)
+                while True:
+                    ended = self._stopped.done()
+                    place = reads.send(0 if ended else os.readv(self._fd, [place]))
+            except StopIteration as end:
+                return cast(Result, end.value)
+
+        doing = "Unable to read from file"
+        return _unless_given_up(await self._call(lambda: [work()], doing), doing)
+
     async def flushed(self) -> None:
         if not self._writing:
             return
@@ -91,7 +117,7 @@ class FileChannel(Channel):
         self._thread.submit(os.close, self._fd)
         self._thread.shutdown(wait=False)
 
-    async def _call(self, blocking: Callable[[], _Result], doing: str) -> _Result | None:
+    async def _call(self, blocking: Callable[[], Result], doing: str) -> Result | None:
         """Run in the thread; None when `shutdown` came first: the call then ends unseen."""
         if self._stopped.done():
             return None
@@ -107,7 +133,13 @@ class FileChannel(Channel):
             raise failed(doing, error) from error
 
 
-def _notice(call: asyncio.Future[_Result]) -> None:
+def _unless_given_up(result: list[Result] | None, doing: str) -> Result:
+    if result is None:
+        raise TransportError(f"{doing}: Broken pipe")
+    return result[0]
+
+
+def _notice(call: asyncio.Future[Result]) -> None:
     """Look at the outcome, so that asyncio does not report one that nobody waits for any more."""
     if not call.cancelled():
         call.exception()

@@ -1,6 +1,7 @@
 """Channels over descriptors that can be waited for: sockets and pipes.
 
-What may live here: non-blocking reads and gathered writes, with the loop's readiness callbacks.
+What may live here: non-blocking reads and gathered writes, with the loop's readiness callbacks,
+and the same for RAM in a thread.
 A call is tried first and waited for only when the system has nothing to give. A stream that is
 always ready would keep the loop to itself, so a turn is given up every `_TURN_BYTES`.
 """
@@ -12,23 +13,27 @@ import fcntl
 import os
 import socket
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import islice
+from typing import Any, cast
 
 from engine.driver.channel import (
     GATHERED_MAX,
     BytesLike,
     Channel,
+    Result,
     TransportError,
     consume,
     failed,
     views,
 )
+from engine.driver.descriptor_thread import DescriptorThread
 
 _TURN_BYTES = 1 << 20
 _PIPE_BYTES = 1 << 20
+_UNIX_BUFFER_BYTES = 4 << 20
 
 
 class StreamChannel(Channel):
@@ -43,6 +48,7 @@ class StreamChannel(Channel):
         self._stopped = False
         self._closed = False
         self._turn_bytes = 0
+        self._threads: set[DescriptorThread[Any]] = set()
         # Who waits, and for which descriptor; True: until it can be written to.
         self._waiters: dict[tuple[int, bool], asyncio.Future[None]] = {}
 
@@ -85,12 +91,74 @@ class StreamChannel(Channel):
                 self._turn_bytes += sent
                 consume(pending, sent)
 
+    def _receive_into(self, place: memoryview) -> int:
+        return os.readv(self._read_fd, [place])
+
+    async def carry_out(self, writes: Generator[Sequence[BytesLike], None, Result]) -> Result:
+        def work() -> Result:
+            while True:
+                try:
+                    buffers = next(writes)
+                except StopIteration as end:
+                    return cast(Result, end.value)
+                self._write_in(thread, deque(views(buffers)))
+
+        thread: DescriptorThread[Result] = DescriptorThread(self._write_fd, writing=True)
+        return await self._in(thread, work)
+
+    async def fill(self, reads: Generator[memoryview, int, Result]) -> Result:
+        def work() -> Result:
+            try:
+                place = next(reads)
+                while True:
+                    place = reads.send(self._read_in(thread, place))
+            except StopIteration as end:
+                return cast(Result, end.value)
+
+        thread: DescriptorThread[Result] = DescriptorThread(self._read_fd, writing=False)
+        return await self._in(thread, work)
+
+    async def _in(self, thread: DescriptorThread[Result], work: Callable[[], Result]) -> Result:
+        self._threads.add(thread)
+        thread.ended.add_done_callback(lambda _: self._thread_ended(thread))
+        if self._stopped:
+            thread.stop()
+        return await thread.run(work)
+
+    def _thread_ended(self, thread: DescriptorThread[Any]) -> None:
+        self._threads.discard(thread)
+        if self._closed and not self._threads:
+            self._let_go()
+
+    def _write_in(self, thread: DescriptorThread[Any], pending: deque[memoryview]) -> None:
+        while pending:
+            if thread.stopped:
+                raise TransportError(f"Unable to write to {self._noun}: Broken pipe")
+            try:
+                consume(pending, self._send(list(islice(pending, GATHERED_MAX))))
+            except BlockingIOError:
+                thread.wait()
+            except OSError as error:
+                raise failed(f"Unable to write to {self._noun}", error) from error
+
+    def _read_in(self, thread: DescriptorThread[Any], place: memoryview) -> int:
+        while not thread.stopped:
+            try:
+                return self._receive_into(place)
+            except BlockingIOError:
+                thread.wait()
+            except OSError as error:
+                raise failed(f"Unable to read from {self._noun}", error) from error
+        return 0
+
     async def flushed(self) -> None:
         if self._stopped:
             raise TransportError(f"Unable to write to {self._noun}: Broken pipe")
 
     def shutdown(self) -> None:
         self._stopped = True
+        for thread in self._threads:
+            thread.stop()
         for fd, writable in list(self._waiters):
             self._ready(fd, writable=writable)
 
@@ -99,6 +167,10 @@ class StreamChannel(Channel):
             return
         self.shutdown()
         self._closed = True
+        if not self._threads:
+            self._let_go()
+
+    def _let_go(self) -> None:
         self._close_descriptors()
         self._read_fd = self._write_fd = -1
 
@@ -143,11 +215,50 @@ class SocketChannel(StreamChannel):
         connected.setblocking(False)
         if connected.family in (socket.AF_INET, socket.AF_INET6):
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        else:
+            # TCP finds its own sizes, a unix socket keeps the 208 KiB it begins with: both ends
+            # would wait for each other most of the time.
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNIX_BUFFER_BYTES)
         super().__init__(connected.fileno(), connected.fileno(), "socket")
         self._socket = connected
+        self._is_unix = connected.family == socket.AF_UNIX
+        self._descriptor: int | None = None
 
     def _receive(self, max_bytes: int) -> bytes:
-        return self._socket.recv(max_bytes)
+        if not self._is_unix:
+            return self._socket.recv(max_bytes)
+        # More than one that nobody has taken is more than there is a use for.
+        flags = socket.MSG_CMSG_CLOEXEC
+        received, descriptors, _, _ = socket.recv_fds(self._socket, max_bytes, 1, flags)
+        for descriptor in descriptors:
+            if self._descriptor is None:
+                self._descriptor = descriptor
+            else:
+                os.close(descriptor)
+        return received
+
+    async def write_with(self, buffers: Sequence[BytesLike], descriptor: int) -> None:
+        if not self._is_unix:
+            await super().write_with(buffers, descriptor)
+        pending = deque(views(buffers))
+        while not self._stopped:
+            try:
+                sent = socket.send_fds(self._socket, [pending[0]], [descriptor])
+            except BlockingIOError:
+                await self._until(self._write_fd, writable=True)
+            except OSError as error:
+                raise failed(f"Unable to write to {self._noun}", error) from error
+            else:
+                consume(pending, sent)
+                break
+        await self.write(list(pending))
+
+    def take_descriptor(self) -> int | None:
+        descriptor, self._descriptor = self._descriptor, None
+        return descriptor
+
+    def _receive_into(self, place: memoryview) -> int:
+        return self._socket.recv_into(place)
 
     def _send(self, buffers: list[memoryview]) -> int:
         return self._socket.sendmsg(buffers)
@@ -165,6 +276,9 @@ class SocketChannel(StreamChannel):
 
     def _close_descriptors(self) -> None:
         self._socket.close()
+        untaken = self.take_descriptor()
+        if untaken is not None:
+            os.close(untaken)
 
 
 class PipeChannel(StreamChannel):

@@ -1,28 +1,62 @@
 """One end of a live migration stream: a channel with the codec on it, a writer and a reader.
 
-Rules kept here: messages leave in the order they were given; what is queued is bounded; the first
-thing that goes wrong ends it and is told once. It knows nothing of what the messages mean.
+Rules kept here: messages leave in the order they were given, RAM among them; the first thing that
+goes wrong ends it and is told once. It knows nothing of what the messages mean. RAM is written and
+read by the channel in one go, in a thread where there are threads: nothing else happens on that
+direction of the channel meanwhile, and everything else goes on.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
 
-from engine.codec import StreamDecoder, StreamEncoder
+from engine.codec import Prepared, StreamDecoder, StreamEncoder
 from engine.driver.channel import Channel, TransportError
 from engine.errors import StreamError
-from engine.messages import Direction, Message
-from engine.shapes import BytesLike, size_bytes
+from engine.messages import Direction, Message, RamPages, ZeroPages
+from engine.ram_receiving import receive_ram
+from engine.ram_sending import Sending, Sent
 
-#: Bytes that may wait to be written before `writable` waits.
-WINDOW_BYTES = 8 << 20
-#: Bytes read at a time.
-READ_BYTES = 1 << 20
+#: Bytes read at a time, of what is not RAM.
+READ_BYTES = 64 << 10
 #: How long a closed connection may take to write what was queued, such as ABORT, and a broken one
 #: to read what the peer said last.
 LINGER_SECONDS = 1.0
+
+
+class RamTaker(Protocol):
+    """Who takes what comes of RAM."""
+
+    def begin(self) -> None:
+        """Hear that RAM comes now; StreamError when this is not the time."""
+
+    def take(self, message: RamPages | ZeroPages) -> None:
+        """Take one message, in whatever thread; StreamError when it cannot be."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    """RAM to be written."""
+
+    sending: Sending
+    #: What was sent; None when the connection ended.
+    done: asyncio.Future[Sent | None]
+
+
+@dataclass(frozen=True)
+class _Passing:
+    """A message with a descriptor for the peer."""
+
+    prepared: Prepared
+    descriptor: int
+
+
+_Item: TypeAlias = bytes | Prepared | _Job | _Passing
 
 
 class Connection:
@@ -35,20 +69,24 @@ class Connection:
         hears: Direction,
         on_message: Callable[[Message], None],
         on_lost: Callable[[Exception | None], None],
+        ram: RamTaker | None = None,
     ) -> None:
         """Start on an open channel.
 
         `hears` is the direction read; `on_lost` is called once, with the error or None at an end
-        of file, unless `close` came first. After a StreamError nothing more is read, and what is
-        sent until `close` still leaves: the peer can be told what was wrong.
+        of file, unless `close` came first. `ram` takes what comes of RAM. After a StreamError
+        nothing more is read, and what is sent until `close` still leaves: the peer can be told
+        what was wrong.
         """
         self._channel = channel
         self._encoder = StreamEncoder()
-        self._decoder = StreamDecoder(hears)
+        self._decoder = StreamDecoder(hears, lends=True)
+        self._ram = ram
+        self._job: _Job | None = None
         self._on_message = on_message
         self._on_lost = on_lost
-        self._queue: deque[list[BytesLike]] = deque()
-        self._queued_bytes = 0
+        self._queue: deque[_Item] = deque()
+        self._is_writing = False
         self._wake = asyncio.Event()
         self._moved = asyncio.Event()
         self._closed = False
@@ -59,7 +97,7 @@ class Connection:
         self._may_read.set()
         # A stream that only comes in is never written to, not even a header.
         if channel.reply_path or hears == "from_target":
-            self._enqueue([self._encoder.header()])
+            self._enqueue(self._encoder.header())
         self._writer = asyncio.create_task(self._write(), name="migration writer")
         self._reader = asyncio.create_task(self._read(), name="migration reader")
 
@@ -68,30 +106,43 @@ class Connection:
         """The channel underneath."""
         return self._channel
 
-    def send(self, message: Message) -> int:
-        """Queue a message and return its size on the wire in bytes."""
+    @property
+    def encoder(self) -> StreamEncoder:
+        """The encoder of what is written; only for use within `send_ram`."""
+        return self._encoder
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was closed or lost; may be asked from any thread."""
+        return self._closed
+
+    def send(self, message: Message) -> None:
+        """Queue a message."""
+        if not self._closed:
+            self._enqueue(self._encoder.prepare(message))
+
+    def send_with(self, message: Message, descriptor: int) -> None:
+        """Queue a message with a descriptor for the peer, which is closed once it has left."""
         if self._closed:
-            return 0
-        buffers = self._encoder.encode(message)
-        return self._enqueue(buffers)
+            os.close(descriptor)
+        else:
+            self._enqueue(_Passing(self._encoder.prepare(message), descriptor))
 
-    def _enqueue(self, buffers: list[BytesLike]) -> int:
-        size = sum(size_bytes(buffer) for buffer in buffers)
-        self._queue.append(buffers)
-        self._queued_bytes += size
+    def _enqueue(self, item: _Item) -> None:
+        self._queue.append(item)
         self._wake.set()
-        return size
 
-    async def writable(self) -> bool:
-        """Wait until the queue has room; False once the connection has ended."""
-        return await self._until(lambda: self._queued_bytes < WINDOW_BYTES)
+    async def send_ram(self, sending: Sending) -> Sent | None:
+        """Write RAM after all that is queued; None once the connection has ended."""
+        if self._closed:
+            return None
+        job = _Job(sending, asyncio.get_running_loop().create_future())
+        self._enqueue(job)
+        return await job.done
 
     async def drained(self) -> bool:
         """Wait until everything queued is written; False once the connection has ended."""
-        return await self._until(lambda: not self._queued_bytes)
-
-    async def _until(self, condition: Callable[[], bool]) -> bool:
-        while not condition() and not self._closed:
+        while (self._queue or self._is_writing) and not self._closed:
             self._moved.clear()
             await self._moved.wait()
         return not self._closed
@@ -115,7 +166,7 @@ class Connection:
         if self._closed:
             return
         self._closed = True
-        self._moved.set()
+        self._give_up()
         self.stop_reading()
         self._wake.set()
         loop = asyncio.get_running_loop()
@@ -131,10 +182,30 @@ class Connection:
         """Wait until a closed connection has let go of its channel."""
         await asyncio.wait([self._writer])
 
+    def _give_up(self) -> None:
+        """Tell who waits that it is over; RAM that waits to be written is not written."""
+        self._moved.set()
+        jobs = [item for item in (self._job, *self._queue) if isinstance(item, _Job)]
+        for job in jobs:
+            if not job.done.done():
+                job.done.set_result(None)
+        for item in self._queue:
+            if isinstance(item, _Passing):
+                os.close(item.descriptor)
+        kept = (item for item in self._queue if not isinstance(item, _Job | _Passing))
+        self._queue = deque(kept)
+
+    def abandon(self, error: Exception) -> None:
+        """End it as lost, with `error`: what belongs to it is lost."""
+        self._reading = False
+        if asyncio.current_task() is not self._reader:
+            self._reader.cancel()
+        self._lose(error)
+
     def _lose(self, error: Exception | None) -> None:
         if not self._closed:
             self._closed = True
-            self._moved.set()
+            self._give_up()
             self._tell(error)
             self._writer.cancel()
             self._channel.shutdown()
@@ -149,11 +220,11 @@ class Connection:
     async def _write(self) -> None:
         try:
             while True:
+                self._is_writing = True
                 while self._queue:
-                    buffers = self._queue.popleft()
-                    await self._channel.write(buffers)
-                    self._queued_bytes -= sum(size_bytes(buffer) for buffer in buffers)
-                    self._moved.set()
+                    await self._write_next()
+                self._is_writing = False
+                self._moved.set()
                 if self._closed:
                     await self._linger()
                     return
@@ -164,6 +235,26 @@ class Connection:
             self._broken = error
             await asyncio.wait([self._reader], timeout=LINGER_SECONDS)
             self._lose(error)
+
+    async def _write_next(self) -> None:
+        match self._queue.popleft():
+            case _Job(sending=sending, done=done) as job:
+                # Known to `_lose` while it is under way.
+                self._job = job
+                sent = await self._channel.carry_out(sending)
+                self._job = None
+                if not done.done():
+                    done.set_result(None if self._closed else sent)
+            case _Passing(prepared=prepared, descriptor=descriptor):
+                try:
+                    frame = self._encoder.number(prepared)
+                    await self._channel.write_with(frame, descriptor)
+                finally:
+                    os.close(descriptor)
+            case Prepared() as prepared:
+                await self._channel.write(self._encoder.number(prepared))
+            case header:
+                await self._channel.write([header])
 
     async def _linger(self) -> None:
         """Take what still comes: a socket closed over unread data takes its last answer back."""
@@ -177,22 +268,30 @@ class Connection:
         try:
             while self._reading:
                 await self._may_read.wait()
-                data = await self._channel.read(READ_BYTES)
-                if not data:
+                message = await self._next()
+                if message is None:
                     self._end_of_file()
                     return
-                self._decoder.feed(data)
-                await self._take_messages()
+                if self._reading:
+                    self._on_message(message)
         except TransportError as error:
             self._lose(error)
         except StreamError as error:
             self._tell(error)
             self._lose(error)
 
-    async def _take_messages(self) -> None:
-        while self._reading and (item := self._decoder.next()) is not None:
-            self._on_message(item[1])
-            await self._may_read.wait()
+    async def _next(self) -> Message | None:
+        """Wait for a message that is not RAM, and return it; None at an end of file."""
+        while True:
+            if self._decoder.begins_ram and self._ram is not None:
+                self._ram.begin()
+                return await self._channel.fill(receive_ram(self._decoder, self._ram.take))
+            if (item := self._decoder.next()) is not None:
+                return item[1]
+            data = await self._channel.read(READ_BYTES)
+            if not data:
+                return None
+            self._decoder.feed(data)
 
     def _end_of_file(self) -> None:
         try:

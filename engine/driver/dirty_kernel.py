@@ -36,6 +36,8 @@ class KernelDirtyRecord:
 
         `holding` returns those of some pages that may hold contents, without touching any.
         """
+        self._address = address
+        self._size_bytes = size_bytes
         self._protection = WriteProtection(address, size_bytes)
         self._all = one_run(0, size_bytes // PAGE_BYTES)
         self._holding = holding
@@ -69,6 +71,12 @@ class KernelDirtyRecord:
 
     def stop(self) -> None:
         self._is_started = False
+
+    def renew(self) -> None:
+        """Take charge of what has been mapped at the address since; OSError if that fails."""
+        self._is_started = self._is_protected = False
+        self._protection.close()
+        self._protection = WriteProtection(self._address, self._size_bytes)
 
     def close(self) -> None:
         """Let go of the mapping."""

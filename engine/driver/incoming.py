@@ -14,11 +14,14 @@ from typing import Any
 from engine import texts
 from engine.driver.channel import Channel, TransportError
 from engine.driver.connection import Connection
+from engine.driver.memory import Memory
+from engine.driver.ram_channels import CHANNEL_LOSS_SECONDS, GatheredChannels
 from engine.driver.surroundings import Listen
 from engine.driver.transport import Listener, SocketAddress
-from engine.errors import EngineError, StreamError
-from engine.messages import End, Message
+from engine.errors import EngineError, MalformedMessage, StreamError
+from engine.messages import End, Hello, Message, PassEnd, RamPages, ZeroPages
 from engine.qmp.errors import QmpError
+from engine.ram_receiving import load_ram
 from engine.target import Target
 from engine.vm import Vm
 from statemachines.events import E
@@ -31,15 +34,23 @@ class IncomingStream:
     """One VM's incoming stream."""
 
     def __init__(
-        self, vm: Vm, target: Target, listen: Listen, digest: Callable[[], Awaitable[bytes]]
+        self,
+        vm: Vm,
+        target: Target,
+        listen: Listen,
+        memory: Memory,
+        digest: Callable[[], Awaitable[bytes]],
     ) -> None:
         """`listen` waits for a channel at a URI; `digest` hashes the whole RAM, in a thread."""
         self._vm = vm
         self._digest = digest
+        self._memory = memory
         self._target = target
+        target.adopt = self._adopt
         self._listen_at = listen
         self._listener: Listener | None = None
         self._connection: Connection | None = None
+        self._channels: GatheredChannels | None = None
         self._last: Connection | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         #: When something last came from the source.
@@ -81,14 +92,13 @@ class IncomingStream:
             self._vm.world.warn(str(error))
             self._vm.fire(E.LISTEN_FAILED)
             return
-        listener.close()
         self._accept(channel)
 
     def _accept(self, channel: Channel) -> None:
         self.heard_ms = self._vm.world.now_ms()
         self._vm.fire(E.PEER_CONNECTED if channel.reply_path else E.PEER_CONNECTED_ONE_WAY)
         self._connection = Connection(
-            channel, hears="from_source", on_message=self._heard, on_lost=self._lost
+            channel, hears="from_source", on_message=self._heard, on_lost=self._lost, ram=self
         )
 
     def _heard(self, message: Message) -> None:
@@ -97,14 +107,83 @@ class IncomingStream:
             # What comes next is the end of the stream: no news until this END is dealt with.
             self._connection.pause_reading()
         try:
-            self._target.receive(message)
+            if isinstance(message, PassEnd) and self._channels is not None:
+                self._target.check_ram(message)
+                self._channels.reached(0, message.pass_number, self._connection_in_use())
+            else:
+                self._target.receive(message)
         except StreamError as error:
             self._fail(error)
+        if self._listener is not None:
+            self._gather(message, self._listener)
         if self._vm.state(Takeover) is not Takeover.STATE_LOADED:
             self._go_on_reading()
 
-    def _go_on_reading(self) -> None:
+    def _connection_in_use(self) -> Connection:
+        assert self._connection is not None
+        return self._connection
+
+    # -- RAM
+
+    def _adopt(self) -> None:
+        """Make the memory that came along this VM's, to be read only until it is the target's."""
+        descriptor = self._connection_in_use().channel.take_descriptor()
+        if descriptor is None:
+            raise MalformedMessage(
+                expected="a descriptor with RamShared",
+                came="none",
+                remedy="let nothing stand between source and target",
+            )
+        try:
+            self._memory.adopt(descriptor)
+        except OSError as error:
+            raise MalformedMessage(
+                expected="memory that can be mapped",
+                came=f"none ({error})",
+                remedy="leave capability x-share-memory off",
+            ) from error
+
+    def _gather(self, message: Message, listener: Listener) -> None:
+        """The first message of a source says whether more channels are to come."""
+        if not isinstance(message, Hello) or not message.channels or self._connection is None:
+            listener.close()
+        else:
+            self._channels = GatheredChannels(
+                bytes(message.migration),
+                message.channels,
+                ram=self,
+                on_lost=lambda error: self._spawn(self._channel_lost(error)),
+                go_on=self._go_on_reading,
+                warn=self._vm.world.warn,
+            )
+            self._spawn(self._await_channels(self._channels, listener))
+        self._listener = None
+
+    async def _await_channels(self, channels: GatheredChannels, listener: Listener) -> None:
+        try:
+            await channels.gather(listener)
+        finally:
+            listener.close()
+
+    async def _channel_lost(self, error: Exception | None) -> None:
+        # What the source says on the main channel may say why: it is heard first.
+        await asyncio.sleep(CHANNEL_LOSS_SECONDS)
         if self._connection is not None:
+            self._connection.abandon(error or TransportError(texts.CHANNEL_LOST))
+
+    def begin(self) -> None:
+        """Hear that RAM comes now; UnexpectedMessage when this is not the time."""
+        self.heard_ms = self._vm.world.now_ms()
+        self._target.check_ram()
+
+    def take(self, message: RamPages | ZeroPages) -> None:
+        """Take one message of RAM, in whatever thread."""
+        load_ram(self._vm.ram, message)
+        self.heard_ms = self._vm.world.now_ms()
+
+    def _go_on_reading(self) -> None:
+        held = self._channels is not None and self._channels.holds_main()
+        if self._connection is not None and not held:
             self._connection.resume_reading()
 
     def _two_phase(self) -> bool:
@@ -161,6 +240,8 @@ class IncomingStream:
             task.cancel()
         if self._listener is not None:
             self._listener.close()
+        if self._channels is not None:
+            self._channels.close()
         if self._connection is not None:
             self._connection.close()
             self._last = self._connection

@@ -18,8 +18,8 @@ from engine import texts
 from engine.announcements import Announcements
 from engine.configuration import VmConfiguration
 from engine.driver.clock import LoopClock, Timer
+from engine.driver.guest_ram import GuestRam
 from engine.driver.incoming import IncomingStream
-from engine.driver.memory import GuestRam
 from engine.driver.network import Network
 from engine.driver.outgoing import Outgoing
 from engine.driver.surroundings import THIS_MACHINE, Surroundings
@@ -36,7 +36,7 @@ from statemachines import effects
 from statemachines.effects import Command
 from statemachines.events import E
 from statemachines.runtime import Happening, Step
-from statemachines.states import Incoming, Link, RunState
+from statemachines.states import Handover, Incoming, Link, Migration, RunState
 from statemachines.steps import Latched
 
 #: Messages that a source sends; the rest are a target's.
@@ -96,8 +96,10 @@ class LiveVm:
         self.network.on_sent = self._frame_left
         transport = surroundings.transport(resolve_fd)
         digest = partial(surroundings.in_thread, self.memory.digest)
-        self.outgoing = Outgoing(self.vm, self.source, transport.connect, digest)
-        self.incoming = IncomingStream(self.vm, self.target, transport.listen, digest)
+        self.outgoing = Outgoing(
+            self.vm, self.source, transport.connect, surroundings.new_name, self.memory, digest
+        )
+        self.incoming = IncomingStream(self.vm, self.target, transport.listen, self.memory, digest)
         self.vm.send_with(self._send)
         self._commands = self._carriers()
         for netdev in configuration.netdevs:
@@ -158,13 +160,27 @@ class LiveVm:
         self._tell(text)
 
     def record(self, step: Step, latched: Latched | None) -> None:
-        """Append one joint step to the journal."""
+        """Append one joint step to the journal, and have memory belong to who has the VM."""
+        self._settle_memory(step)
         if self._journal is not None:
             name = self.vm.configuration.name
             entry = self.vm.journal.entry_of(step, latched)
             line = {"process": name, "time_ms": round(self.now_ms(), 3), **entry}
             self._journal.write(json.dumps(line, separators=(",", ":")) + "\n")
             self._journal.flush()
+
+    def _settle_memory(self, step: Step) -> None:
+        """Memory that both sides can see is written to by one of them only."""
+        if step.event is E.SYSTEM_RESET:
+            self.memory.settle()
+        for move in step.moves:
+            if move.before is not move.after:
+                if move.after in (Handover.COMMITTED, Migration.COMPLETED):
+                    self.memory.part()
+                elif move.after is Migration.FAILED:
+                    self.memory.rejoin()
+                elif move.after is Incoming.COMPLETED:
+                    self.memory.own()
 
     def send(self, message: Message) -> None:
         """Put a message on whichever stream is open."""
@@ -254,6 +270,8 @@ class LiveVm:
         return self._first_frames
 
     def _run_guest(self) -> None:
+        self.memory.own()
+        self.memory.rejoin()
         arriving = self.vm.incoming is Incoming.ACTIVE
         now_ms = self.now_ms()
         self.vm.guest.start(now_ms)

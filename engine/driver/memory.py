@@ -27,20 +27,25 @@ import fcntl
 import hashlib
 import mmap
 import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 
 from devices.dirty import DirtyBitmap, DirtyRecord
 from devices.page_runs import Runs
-from devices.ram import PAGE_BYTES, BitmapRam
+from devices.ram import PAGE_BYTES
 from engine.driver.dirty_kernel import KernelDirtyRecord
 from engine.driver.residency import Residency
+from engine.driver.shared_mapping import allow_writing, exchange
 from engine.profile import DirtyTracking
 
 _DIGEST_BLOCK_BYTES = 1 << 20
+#: Who maps the memory must not find its end before the mapping's: that is a SIGBUS.
+_SIZE_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 
 
 class GuestMemoryError(OSError):
@@ -79,6 +84,41 @@ class Memory(Protocol):
         """Allow others again."""
         ...
 
+    def place(self, offset: int, data: memoryview) -> None:
+        """Write what a stream brings; it is inside."""
+        ...
+
+    def lend(self) -> int:
+        """Return a descriptor of it for another process; the caller closes it."""
+        ...
+
+    def take_back(self) -> None:
+        """Say that nobody else will write to it; that cannot be said once it is parted."""
+        ...
+
+    def part(self) -> None:
+        """See no more of what is written to it elsewhere, and write nothing others see."""
+        ...
+
+    def settle(self) -> None:
+        """Wait until `part` is done: from then on it may be written to."""
+        ...
+
+    def rejoin(self) -> None:
+        """Undo `part`, and take it back."""
+        ...
+
+    def adopt(self, descriptor: int) -> None:
+        """Become the memory of another process, to be read only until `own`.
+
+        Closes the descriptor. GuestMemoryError, and nothing is changed, if it is no such memory.
+        """
+        ...
+
+    def own(self) -> None:
+        """Let what was adopted be written to."""
+        ...
+
     def digest(self) -> bytes:
         """Hash the whole of it."""
         ...
@@ -100,9 +140,10 @@ class GuestMemory:
     def __init__(self, size_bytes: int, name: str = "replug-ram") -> None:
         """Map `size_bytes` (> 0) of zeros; GuestMemoryError when the host refuses."""
         try:
-            self._fd = os.memfd_create(name, os.MFD_CLOEXEC)
+            self._fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
             try:
                 os.ftruncate(self._fd, size_bytes)
+                fcntl.fcntl(self._fd, fcntl.F_ADD_SEALS, _SIZE_SEALS)
                 self._mapping = mmap.mmap(self._fd, size_bytes)
                 self._mapping.madvise(mmap.MADV_DONTFORK)
             except BaseException:
@@ -119,6 +160,9 @@ class GuestMemory:
         self._kernel_record: KernelDirtyRecord | None = None
         self._is_tracked = False
         self._is_lent = False
+        self._is_parted = False
+        self._parting: threading.Thread | None = None
+        self._is_adopted = False
 
     def holding(self, runs: Runs) -> Runs:
         """Return those of the pages that hold data; the rest was never touched."""
@@ -177,8 +221,83 @@ class GuestMemory:
         return descriptor
 
     def take_back(self) -> None:
-        """Say that whoever was lent the memory has let go of it, descriptor and mapping."""
-        self._is_lent = False
+        """Say that whoever was lent the memory will not write to it; not once it is parted."""
+        if not self._is_parted:
+            self._is_lent = False
+
+    def part(self) -> None:
+        """See no more of what is written to it elsewhere, and write nothing others see."""
+        if self._is_lent and not self._is_parted:
+            self._is_parted = True
+            # Unmapping takes 50 ms for a GiB, in the middle of the guest's downtime.
+            self._parting = threading.Thread(
+                target=partial(self._exchange, self._fd, writable=True, shared=False)
+            )
+            self._parting.start()
+
+    def settle(self) -> None:
+        """Wait until `part` is done: from then on it may be written to."""
+        if self._parting is not None:
+            self._parting.join()
+            self._parting = None
+
+    def rejoin(self) -> None:
+        """Undo `part`, and take it back."""
+        self.settle()
+        if self._is_parted:
+            self._exchange(self._fd, writable=True, shared=True)
+            self._is_parted = False
+            self._renew_record()
+            self.take_back()
+
+    def adopt(self, descriptor: int) -> None:
+        """Become the memory of another process, to be read only until `own`.
+
+        Closes the descriptor. GuestMemoryError, and nothing is changed, if it is no such memory.
+        """
+        try:
+            _check_adoptable(descriptor, self.buffer.nbytes)
+            self._exchange(descriptor, writable=False, shared=True)
+        except OSError:
+            os.close(descriptor)
+            raise
+        os.close(self._fd)
+        self._residency.close()
+        self._fd = descriptor
+        self._residency = Residency(descriptor, self._address, self.buffer.nbytes)
+        self._is_adopted = True
+
+    def own(self) -> None:
+        """Let what was adopted be written to."""
+        if self._is_adopted:
+            self._is_adopted = False
+            allow_writing(self._address, self.buffer.nbytes)
+            self._renew_record()
+
+    def _exchange(self, fd: int, *, writable: bool, shared: bool) -> None:
+        size_bytes = self.buffer.nbytes
+        try:
+            exchange(self._address, size_bytes, fd, writable=writable, shared=shared)
+        except OSError as error:
+            raise GuestMemoryError(f"cannot map guest memory anew: {error}") from error
+
+    def _renew_record(self) -> None:
+        if self._kernel_record is not None:
+            self._kernel_record.renew()
+
+    def place(self, offset: int, data: memoryview) -> None:
+        """Write to the file what a stream brings: new pages, mostly.
+
+        Half the price of writing to the mapping, where each new page costs a fault and is cleared
+        first (1.9 GiB/s against 0.9, measured). The mapping shows the same bytes; what is tracked
+        is written there, for the kernel notes nothing else.
+        """
+        if self._is_tracked:
+            self.buffer[offset : offset + data.nbytes] = data
+            return
+        while data:
+            written = os.pwrite(self._fd, data, offset)
+            data, offset = data[written:], offset + written
 
     def digest(self, *, threads: int = 1) -> bytes:
         """Hash the whole of RAM like `digest`, without reading what was never touched."""
@@ -190,6 +309,7 @@ class GuestMemory:
         The mapping itself goes when the last view into it does, so a RAM that still refers to it
         stays readable.
         """
+        self.settle()
         if self._fd < 0:
             return
         if self._kernel_record is not None:
@@ -204,6 +324,20 @@ class GuestMemory:
             # Somebody still looks at it (an array over it, a write in progress); the last one out
             # unmaps it.
             pass
+
+
+def _check_adoptable(descriptor: int, size_bytes: int) -> None:
+    """Raise GuestMemoryError unless it is a file in memory, of this size for ever."""
+    try:
+        seals = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)
+    except OSError:
+        seals = 0  # no file in memory at all
+    there_bytes = os.fstat(descriptor).st_size
+    if seals & _SIZE_SEALS != _SIZE_SEALS or there_bytes != size_bytes:
+        raise GuestMemoryError(
+            f"expected the memory of a replug source, {size_bytes} bytes that cannot change in "
+            f"number, got a descriptor of {there_bytes} bytes with seals {seals:#x}"
+        )
 
 
 def digest(ram_view: memoryview, *, threads: int = 1) -> bytes:
@@ -246,30 +380,3 @@ def _hash(block: memoryview | None) -> bytes:
 
 
 _ZERO_HASH = hashlib.sha256(bytes(_DIGEST_BLOCK_BYTES)).digest()
-
-
-class GuestRam(BitmapRam):
-    """RAM from the host: what was never touched is not dirty but zero, and is not read."""
-
-    def __init__(self, memory: Memory, tracking: DirtyTracking = DirtyTracking.AUTO) -> None:
-        """Use `memory`, and let `tracking` say who notes what is written to it.
-
-        GuestMemoryError when that cannot be had.
-        """
-        super().__init__(memory.buffer, memory.dirty_record(tracking))
-        self._memory = memory
-
-    def start_tracking(self, *, all_dirty: bool = False) -> None:
-        """Record writes from now on; with `all_dirty`, every page that may hold contents.
-
-        MemoryLentError when not only this process can write to it.
-        """
-        self._memory.begin_tracking()
-        super().start_tracking(all_dirty=all_dirty)
-
-    def stop_tracking(self) -> None:
-        super().stop_tracking()
-        self._memory.end_tracking()
-
-    def _holding(self, runs: Runs) -> Runs:
-        return self._memory.holding(runs)

@@ -1,24 +1,27 @@
 """The source's stream, live: connect, RAM passes, the last pages, and their end.
 
 Rules kept here: each command of the tables is one method, and answers with one of the events its
-row lists. What a pass holds and when it has converged is `engine.precopy`'s; here are the socket,
-the bandwidth limit and the threads for digests.
+row lists. What a pass holds and when it has converged is `engine.precopy`'s, how its pages leave is
+`ram_path`'s; here are the connection and the threads for digests.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, TypeAlias
 
 from devices.ram import PAGE_BYTES
 from engine import texts
 from engine.auto_converge import AutoConverge
 from engine.driver.channel import Channel, TransportError
 from engine.driver.connection import Connection
+from engine.driver.memory import Memory
+from engine.driver.ram_channels import CHANNEL_LOSS_SECONDS, open_channels
+from engine.driver.ram_path import RamPath
 from engine.driver.surroundings import Connect
 from engine.errors import StreamError
-from engine.messages import Message
+from engine.messages import Message, RamShared
 from engine.parameters import Capability
 from engine.precopy import Precopy
 from engine.qmp.errors import QmpError
@@ -28,25 +31,36 @@ from engine.vm import Vm
 from statemachines.events import E
 from statemachines.states import Handover, Link
 
-#: How much is written between two measurements of the bandwidth, in time.
-MEASURE_MS = 50.0
-#: How often max-bandwidth is looked at while a stream waits for it (QEMU: each 100 ms).
-LIMIT_LOOK_MS = 100.0
+_Work: TypeAlias = Coroutine[Any, Any, None]
 
 
 class Outgoing:
     """One VM's outgoing stream; a new connection for each migration."""
 
     def __init__(
-        self, vm: Vm, source: Source, connect: Connect, digest: Callable[[], Awaitable[bytes]]
+        self,
+        vm: Vm,
+        source: Source,
+        connect: Connect,
+        new_name: Callable[[], bytes],
+        memory: Memory,
+        digest: Callable[[], Awaitable[bytes]],
     ) -> None:
-        """`connect` opens a channel to a URI; `digest` hashes the whole RAM, in a thread."""
+        """Be the source of migrations.
+
+        `connect` opens a channel to a URI, `new_name` makes the name of a migration; `digest`
+        hashes the whole RAM, in a thread.
+        """
         self._vm = vm
+        self._new_name = new_name
+        self._memory = memory
+        self._shares = False
         self._digest = digest
         self._source = source
         self._connect_to = connect
         self._connection: Connection | None = None
         self._precopy: Precopy | None = None
+        self._path: RamPath | None = None
         self._auto_converge = AutoConverge(vm.profile.timings.throttle_period_ms)
         self._tasks: set[asyncio.Task[None]] = set()
         self._own_digest: asyncio.Future[bytes] | None = None
@@ -60,7 +74,7 @@ class Outgoing:
         """The connection in use."""
         return self._connection
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: _Work) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -83,7 +97,11 @@ class Outgoing:
             self._vm.error_description = str(error)
             self._vm.fire(E.CONNECT_FAILED)
             return
-        self.heard_ms = self._vm.world.now_ms()
+        vm = self._vm
+        self.heard_ms = vm.world.now_ms()
+        self._source.migration = self._new_name()
+        multifd = vm.capabilities.on(Capability.MULTIFD)
+        self._source.channels = vm.parameters.channels if multifd else 0
         self._connection = self._open(channel)
         self._vm.fire(E.CONNECTED if channel.reply_path else E.CONNECTED_ONE_WAY)
 
@@ -124,7 +142,12 @@ class Outgoing:
         if self._precopy is not None:
             self._precopy.finish()
             self._precopy = None
+        if self._path is not None:
+            self._path.close()
+            self._path = None
         self._slow_guest_by(0)
+        # A target that has not been given the VM can only read it, and is told, or sees, the end.
+        self._memory.take_back()
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -148,19 +171,51 @@ class Outgoing:
             bandwidth_bytes_per_second=limit or 1 << 30,
         )
         self._auto_converge = AutoConverge(vm.profile.timings.throttle_period_ms)
+        self._shares = vm.capabilities.on(Capability.X_SHARE_MEMORY)
         try:
-            number = self._precopy.setup(vm.world.now_ms())
+            now_ms = vm.world.now_ms()
+            number = self._precopy.count_pass() if self._shares else self._precopy.setup(now_ms)
         except OSError as error:
             self._not_tracked(error)
             return
         self._passed(number)
         self._throttle()
+        if self._connection is None:
+            vm.fire(E.SETUP_DONE)  # what comes next says that it is gone
+        elif self._source.channels:
+            self._spawn(self._open_channels(self._connection))
+        else:
+            self._path = RamPath(vm, self._connection, [])
+            vm.fire(E.SETUP_DONE)
+
+    async def _open_channels(self, connection: Connection) -> None:
+        vm, source = self._vm, self._source
+        assert vm.outgoing_uri is not None
+        try:
+            channels = await open_channels(
+                self._connect_to,
+                vm.outgoing_uri,
+                source.migration,
+                source.channels,
+                lambda error: self._spawn(self._channel_lost(connection, error)),
+            )
+        except (TransportError, QmpError, OSError) as error:
+            vm.error_description = str(error)
+            vm.fire(E.STREAM_FAILED)
+            return
+        self._path = RamPath(vm, connection, channels)
         vm.fire(E.SETUP_DONE)
 
     def _not_tracked(self, error: OSError) -> None:
         """Fail the stream: nobody can say which pages are still to be sent."""
         self._vm.error_description = texts.NOT_TRACKED % error
         self._vm.fire(E.STREAM_FAILED)
+
+    async def _channel_lost(self, connection: Connection, error: Exception | None) -> None:
+        # What the target says on the main channel may say why: it is heard first.
+        await asyncio.sleep(CHANNEL_LOSS_SECONDS)
+        if self._connection is connection:
+            connection.abandon(error or TransportError(texts.CHANNEL_LOST))
 
     def _throttle(self) -> None:
         """Slow the guest down as auto-converge wants it after a synchronisation."""
@@ -194,12 +249,13 @@ class Outgoing:
         """FLUSH: answers FLUSHED or STREAM_FAILED."""
         self._begin(self._flush)
 
-    def _begin(self, work: Callable[[Connection, Precopy], Coroutine[Any, Any, None]]) -> None:
-        if self._connection is None or self._precopy is None:
+    def _begin(self, work: Callable[[Connection, Precopy, RamPath], _Work]) -> None:
+        connection, precopy, path = self._connection, self._precopy, self._path
+        if connection is None or precopy is None or path is None:
             self._vm.error_description = self._vm.error_description or texts.BROKEN_PIPE
             self._vm.fire(E.STREAM_FAILED)
         else:
-            self._spawn(self._tracked(work(self._connection, self._precopy)))
+            self._spawn(self._tracked(work(connection, precopy, path)))
 
     async def _tracked(self, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -207,26 +263,36 @@ class Outgoing:
         except OSError as error:
             self._not_tracked(error)
 
-    async def _iterate(self, connection: Connection, precopy: Precopy) -> None:
+    async def _iterate(self, _connection: Connection, precopy: Precopy, path: RamPath) -> None:
         vm = self._vm
+        if self._shares:
+            self._passed(precopy.count_pass())
+            vm.fire(E.CONVERGED)
+            return
         while True:
-            if not await self._send_pass(connection, precopy, limited=True):
+            if not await path.send_pass(precopy, limited=True):
                 return
-            connection.send(precopy.end_of_pass())
             precopy.downtime_limit_ms = vm.parameters.downtime_limit_ms
             self._passed(precopy.synchronise(vm.world.now_ms()))
+            path.end_pass(precopy.passed())
             self._throttle()
             if precopy.converged():
                 vm.fire(E.CONVERGED)
                 return
 
-    async def _save_final(self, connection: Connection, precopy: Precopy) -> None:
+    async def _save_final(self, connection: Connection, precopy: Precopy, path: RamPath) -> None:
         vm = self._vm
-        self._passed(precopy.synchronise(vm.world.now_ms()))
-        if not await self._send_pass(connection, precopy, limited=False):
-            return
-        connection.send(precopy.end_of_pass())
-        precopy.finish()
+        if self._shares:
+            self._passed(precopy.count_pass())
+            connection.send_with(RamShared(vm.ram.size_bytes), self._memory.lend())
+        else:
+            self._passed(precopy.synchronise(vm.world.now_ms()))
+            if not await path.send_pass(precopy, limited=False):
+                return
+            precopy.finish()
+        path.end_pass(precopy.last_passed())
+        # Their ends must not be taken for a loss once the target is through.
+        path.close()
         self._source.end_digest = None
         if vm.capabilities.on(Capability.X_VERIFY_RAM):
             self._own_digest = asyncio.ensure_future(self._digest())
@@ -235,7 +301,7 @@ class Outgoing:
         self._end_sent_ms = vm.world.now_ms()
         vm.fire(E.FINAL_SENT)
 
-    async def _flush(self, connection: Connection, _precopy: Precopy) -> None:
+    async def _flush(self, connection: Connection, _precopy: Precopy, _path: RamPath) -> None:
         try:
             if await connection.drained():
                 # A command that ends now has ended as it should: its status says whether.
@@ -245,34 +311,6 @@ class Outgoing:
         except TransportError as error:
             self._vm.error_description = str(error)
             self._vm.fire(E.STREAM_FAILED)
-
-    async def _send_pass(self, connection: Connection, precopy: Precopy, *, limited: bool) -> bool:
-        """Send what is queued of a pass; False when the connection has ended."""
-        vm = self._vm
-        window_bytes, window_ms = 0, vm.world.now_ms()
-        while batch := precopy.batch():
-            sent = sum(connection.send(message) for message in batch)
-            window_bytes += sent
-            if not await connection.writable():
-                return False
-            await asyncio.sleep(0)
-            if limited:
-                await self._keep_to_the_limit(window_bytes, window_ms)
-            elapsed_ms = vm.world.now_ms() - window_ms
-            if elapsed_ms >= MEASURE_MS:
-                precopy.wrote(window_bytes, elapsed_ms)
-                window_bytes, window_ms = 0, vm.world.now_ms()
-        precopy.wrote(window_bytes, vm.world.now_ms() - window_ms)
-        return True
-
-    async def _keep_to_the_limit(self, window_bytes: int, window_ms: float) -> None:
-        """Wait while more was written than max-bandwidth allows, as it is by then."""
-        vm = self._vm
-        while rate := vm.parameters.max_bandwidth_bytes_per_second:
-            ahead_ms = window_bytes * 1000 / rate - (vm.world.now_ms() - window_ms)
-            if ahead_ms <= 0:
-                return
-            await asyncio.sleep(min(ahead_ms, LIMIT_LOOK_MS) / 1000)
 
     # -- x-verify-ram
 

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
+from uuid import uuid4
 
 from engine.driver.channel import Channel
 from engine.driver.memory import GuestMemory, Memory
@@ -43,6 +44,8 @@ class Surroundings:
     memory: Callable[[int], Memory]
     #: Makes the way to other VMs, given what finds descriptors.
     transport: Callable[[ResolveFd], Transport]
+    #: Makes a name for a migration, MIGRATION_NAME_BYTES long, that no other has.
+    new_name: Callable[[], bytes]
     #: Does work that takes long without holding up anything else.
     in_thread: Callable[[Callable[[], bytes]], Awaitable[bytes]]
     #: Takes one line for the operator.
@@ -62,5 +65,9 @@ def _warn(text: str) -> None:
 
 #: The machine this process runs on.
 THIS_MACHINE = Surroundings(
-    memory=GuestMemory, transport=_transport, in_thread=asyncio.to_thread, warn=_warn
+    memory=GuestMemory,
+    transport=_transport,
+    new_name=lambda: uuid4().bytes,
+    in_thread=asyncio.to_thread,
+    warn=_warn,
 )

@@ -164,6 +164,19 @@ def descriptor_has_not_been_found(name: str) -> str:
 
 # -- replug's own -----------------------------------------------------------------------------
 
+#: QEMU multifd.c multifd_save_setup, multifd_load_setup.
+MULTIFD_NEEDS_SOCKETS = "multifd is not supported by current protocol"
+ZLIB_NOT_SERVED = (
+    "replug does not compress with zlib: set 'multifd-compression' to 'zstd', which is faster and "
+    "compresses more, or to 'none'"
+)
+SHARING_NEEDS_UNIX = (
+    "capability 'x-share-memory' hands the memory itself to a process on this host: use a unix: "
+    "URI, or turn it off"
+)
+SHARING_WITHOUT_CHANNELS = (
+    "capability 'x-share-memory' sends no RAM that 'multifd' could: turn one of them off"
+)
 TLS_NOT_SERVED = (
     "replug does not do TLS: leave 'tls-creds' empty and carry the stream over a tunnel "
     "(unix: or exec:)"

@@ -162,7 +162,10 @@ async def test_capabilities(lab: Lab) -> None:
         for answer in await (await Twins.start(lab, "-S")).ask("query-migrate-capabilities", {})
     )
     if is_reference():
-        assert ours == {**theirs, "x-verify-ram": False}
+        assert ours == {
+            **theirs,
+            **dict.fromkeys(("x-verify-ram", "x-adaptive", "x-share-memory"), False),
+        }
     common = theirs.keys() & ours.keys()
     assert {"events", "return-path", "pause-before-switchover"} <= common
     assert {name: theirs[name] for name in common} == {name: ours[name] for name in common}

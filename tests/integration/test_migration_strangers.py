@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -90,8 +91,8 @@ PAGE = bytes(4096)
         [Commit()],
         [End(1, 32 << 20, None)],
         [State([], {"resume": "run"})],
-        [RamPages(1, (0).to_bytes(8, "little"), PAGE)],
-        [ZeroPages((1 << 40).to_bytes(8, "little"))],
+        [RamPages(1, struct.pack("<2Q", 0, 1), PAGE)],
+        [ZeroPages(struct.pack("<2Q", 1 << 40, 1))],
         [Abort("stranger")],
         [Accept()],
         [Heartbeat(1)],

@@ -14,6 +14,8 @@ from engine.errors import FrameTooLarge, MalformedMessage, StreamError, Truncate
 from engine.messages import (
     Abort,
     Accept,
+    ChannelHello,
+    ChannelSync,
     Commit,
     DeviceEntry,
     Direction,
@@ -47,7 +49,9 @@ TREE = st.recursive(
     max_leaves=12,
 )
 PROPERTIES = st.dictionaries(NAME, PLAIN, max_size=4)
-INDEXES = st.lists(U64, min_size=1, max_size=5).map(lambda n: struct.pack(f"<{len(n)}Q", *n))
+RUN = st.tuples(U64, st.integers(1, 4)).map(lambda run: struct.pack("<2Q", *run))
+RUNS = st.lists(RUN, min_size=1, max_size=4).map(b"".join)
+MIGRATION = st.binary(min_size=16, max_size=16)
 
 
 @st.composite
@@ -67,22 +71,27 @@ def hellos(draw: st.DrawFn) -> Hello:
         pairs=draw(st.lists(pairs, max_size=3)),
         features=draw(st.dictionaries(NAME, U64, max_size=3)),
         capabilities=draw(st.lists(NAME, max_size=3)),
+        migration=draw(MIGRATION),
+        channels=draw(st.integers(0, 255)),
     )
 
 
 @st.composite
 def ram_pages(draw: st.DrawFn) -> RamPages:
-    pages = draw(INDEXES)
+    runs = draw(RUNS)
+    pages = sum(length for _first, length in struct.iter_unpack("<2Q", runs))
     page_bytes = draw(st.sampled_from([512, 1024, 65536]))
     pattern = draw(st.binary(min_size=1, max_size=16))
     data = (pattern * (page_bytes // len(pattern) + 1))[:page_bytes]
-    return RamPages(draw(U32), pages, data * (len(pages) // 8))
+    return RamPages(draw(U32), runs, data * pages)
 
 
 FROM_SOURCE: st.SearchStrategy[Message] = st.one_of(
     hellos(),
     ram_pages(),
-    st.builds(ZeroPages, INDEXES),
+    st.builds(ZeroPages, RUNS),
+    st.builds(ChannelHello, MIGRATION, st.integers(1, 255)),
+    st.builds(ChannelSync, U32),
     st.builds(PassEnd, U32, U64),
     st.builds(
         State,
@@ -158,6 +167,7 @@ def one_of_each_kind() -> tuple[list[Message], dict[bool, bytes]]:
         Heartbeat(5),
         State([{"id": "net1", "queues": [0] * 40}], {"x": b"y"}),
         ZeroPages(struct.pack("<2Q", 1, 2)),
+        RamPages(1, struct.pack("<2Q", 3, 1), bytes(range(64)) * 8),
         End(2, 4096, bytes(32)),
         Commit(),
     ]
@@ -219,7 +229,7 @@ def test_nothing_but_a_stream_error_comes_of_noise(noise: bytes) -> None:
 
 @settings(max_examples=200)
 @given(
-    st.sampled_from([1, 2, 3, 4, 5, 6, 7, 8, 0x7E]),
+    st.sampled_from([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 0x7E]),
     st.sampled_from([0, 1]),
     SIZE,
     SIZE,
@@ -229,8 +239,10 @@ def test_whatever_is_announced_no_more_than_the_bound_is_waited_for(
 ) -> None:
     decoder = StreamDecoder("from_source")
     decoder.feed(StreamEncoder().header())
-    decoder.feed(struct.pack("<BBHIIIQ", code, flags, 1, wire_bytes, raw_bytes, 0, 0))
-    bound = {2: 4 << 20, 3: 4 << 20, 5: 16 << 20}.get(code, 64 << 10)
+    decoder.feed(
+        struct.pack("<BBHIIIQ", code, flags, 2 if code <= 3 else 1, wire_bytes, raw_bytes, 0, 0)
+    )
+    bound = {2: 4 << 20, 5: 16 << 20}.get(code, 64 << 10)
     within = wire_bytes <= bound and raw_bytes <= bound
     if within and wire_bytes > 0 and (wire_bytes < raw_bytes if flags else wire_bytes == raw_bytes):
         assert decoder.next() is None

@@ -10,7 +10,8 @@ import numpy as np
 from hypothesis import given
 
 from devices.ram import PAGE_BYTES
-from engine.driver.memory import GuestMemory, GuestRam
+from engine.driver.guest_ram import GuestRam
+from engine.driver.memory import GuestMemory
 from engine.profile import DirtyTracking
 from tests.integration.kernel_tracking import needs_the_kernel
 from tests.property.test_ram_dirty import PAGES, Pass, Scatter, Step, Write, Zero, steps

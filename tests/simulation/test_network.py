@@ -123,10 +123,10 @@ def test_who_closes_over_unread_bytes_resets_the_other() -> None:
 def test_damage_changes_one_bit() -> None:
     async def work(network: SimulatedNetwork) -> None:
         source, target = await pair(network)
-        assert network.ends is not None
-        assert not network.ends[1].damage()
+        ((_, end),) = network.ends
+        assert not end.damage()
         await source.write([bytes(50)])
-        assert network.ends[1].damage()
+        assert end.damage()
         received = await target.read(50)
         assert sum(byte.bit_count() for byte in received) == 1
 

@@ -198,9 +198,9 @@ class Actors:
             self._stage.network.stall(False)
 
     def _damage(self, action: Action) -> None:
-        ends = self._stage.network.ends
-        if ends is not None:
-            ends[action.values["at"] == "target"].damage()
+        for ends in reversed(self._stage.network.ends):
+            if ends[action.values["at"] == "target"].damage():
+                return
 
     def _refuse(self, action: Action) -> None:
         self._stage.network.refuses = True

@@ -184,6 +184,11 @@ class SimulatedChannel(Channel):
         #: Whether what was written does not get to where it belongs.
         self.spoilt = False
 
+    @property
+    def closed(self) -> bool:
+        """Whether this end was let go of."""
+        return self._closed
+
     async def read(self, max_bytes: int) -> bytes:
         while not self._stopped:
             received = await self._incoming.take(max_bytes)
@@ -292,8 +297,15 @@ class SimulatedNetwork:
         self.one_way = False
         self._listeners: dict[tuple[str, int], SimulatedListener] = {}
         self._wires: list[Wire] = []
-        #: The two ends of the newest link: the source's, the target's.
-        self.ends: tuple[SimulatedChannel, SimulatedChannel] | None = None
+        #: The two ends of every link that either still holds, oldest first: the source's, the
+        #: target's.
+        self.ends: list[tuple[SimulatedChannel, SimulatedChannel]] = []
+        self._names = 0
+
+    def new_name(self) -> bytes:
+        """Make a name for a migration."""
+        self._names += 1
+        return self._names.to_bytes(16, "big")
 
     async def connect(self, uri: Uri) -> Channel:
         """Open the outgoing end of a stream."""
@@ -305,10 +317,12 @@ class SimulatedNetwork:
         if nobody or self.refuses or self.stalled:
             reason = "Connection timed out" if self.stalled else "Connection refused"
             raise TransportError(f"Failed to connect to '{uri.host}:{uri.port}': {reason}")
-        self.ends = self._link()
+        ends = self._link()
+        self.ends = [each for each in self.ends if not (each[0].closed and each[1].closed)]
+        self.ends.append(ends)
         if listener is not None:
-            self._offer(listener, self.ends[1])
-        return self.ends[0]
+            self._offer(listener, ends[1])
+        return ends[0]
 
     def _link(self) -> tuple[SimulatedChannel, SimulatedChannel]:
         """Make a link; return the source's end and the target's."""
@@ -346,7 +360,7 @@ class SimulatedNetwork:
             wire.arrive()
 
     def cut(self, *, keeps_to_source: bool, keeps_to_target: bool, with_error: bool) -> None:
-        """Cut the newest link."""
-        if self.ends is not None:
-            self.ends[0].cut(keeps_flying=keeps_to_source, with_error=with_error)
-            self.ends[1].cut(keeps_flying=keeps_to_target, with_error=with_error)
+        """Cut every link."""
+        for ends in self.ends:
+            ends[0].cut(keeps_flying=keeps_to_source, with_error=with_error)
+            ends[1].cut(keeps_flying=keeps_to_target, with_error=with_error)

@@ -87,6 +87,33 @@ class SimulatedMemory:
     def end_tracking(self) -> None:
         """Do nothing."""
 
+    def place(self, offset: int, data: memoryview) -> None:
+        """Write what a stream brings."""
+        self.buffer[offset : offset + data.nbytes] = data
+
+    def lend(self) -> int:
+        """Lend it to nobody: simulated VMs are on hosts of their own."""
+        raise AssertionError("a simulated VM has no unix socket to pass a descriptor through")
+
+    def adopt(self, descriptor: int) -> None:
+        """Adopt nothing, likewise."""
+        raise AssertionError(f"no descriptor {descriptor} was passed in")
+
+    def take_back(self) -> None:
+        """Do nothing: it is never lent."""
+
+    def part(self) -> None:
+        """Do nothing: it is never lent."""
+
+    def settle(self) -> None:
+        """Do nothing: it is never parted."""
+
+    def rejoin(self) -> None:
+        """Do nothing: it is never lent."""
+
+    def own(self) -> None:
+        """Do nothing: nothing is adopted."""
+
     def digest(self) -> bytes:
         """Hash the whole of it."""
         return hashlib.sha256(self.contents).digest()
@@ -155,6 +182,7 @@ class SimulatedVm:
             surroundings=Surroundings(
                 memory=lambda _size: self.memory,
                 transport=self._transport,
+                new_name=network.new_name,
                 in_thread=_after_a_while,
                 warn=self._warn,
             ),

@@ -92,7 +92,7 @@ class Plan:
     #: Capabilities that are on at first.
     capabilities: tuple[str, ...] = ("events",)
     #: Migration parameters.
-    parameters: Mapping[str, int] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
     #: The network.
     link: LinkConditions = field(default_factory=LinkConditions)
     #: Whether a VM that is at the source in the end is migrated once more, undisturbed.
@@ -176,7 +176,18 @@ class _Planner:
             link=self._link(),
             once_more=self._often(0.3),
         )
-        return replace(plan, actions=tuple(self._actions()))
+        plan = replace(plan, actions=tuple(self._actions()))
+        return self._channelled(plan) if self._often(0.4) else plan
+
+    def _channelled(self, plan: Plan) -> Plan:
+        """Let RAM go some other way than plainly; chosen last, so that all else stays."""
+        parameters = {
+            **plan.parameters,
+            "multifd-channels": self._random.randint(1, 4),
+            "multifd-compression": self._choose(("none", 1), ("zstd", 1)),
+        }
+        ways = self._choose((("multifd",), 6), (("x-adaptive",), 2), (("multifd", "x-adaptive"), 1))
+        return replace(plan, capabilities=(*plan.capabilities, *ways), parameters=parameters)
 
     # -- what things are like
 
@@ -212,7 +223,7 @@ class _Planner:
                 given.append(name)
         return tuple(given)
 
-    def _parameters(self) -> dict[str, int]:
+    def _parameters(self) -> dict[str, Any]:
         return {
             "downtime-limit": self._choose((300, 3), (20, 1), (2, 1)),
             "max-bandwidth": self._choose((134217728, 3), (16777216, 2), (4194304, 1), (0, 1)),

@@ -259,8 +259,8 @@ class _Stage:
             case Origin.ANSWER | Origin.TIME if what is not E.LINK_SILENT:
                 self._answer(vm, what, event.answers)
         arrives = what.info.origin in (Origin.PEER, Origin.HOST)
-        if what is E.STREAM_BAD and self._network.ends is not None:
-            self._network.ends[side == "target"].damage()
+        if what is E.STREAM_BAD and self._network.ends:
+            self._network.ends[-1][side == "target"].damage()
         for _ in range(_ATTEMPTS_MAX):
             await asyncio.sleep(_SILENCE_SECONDS if what is E.LINK_SILENT else _IDLE_SECONDS)
             found = self._found(side, what, name)
@@ -310,8 +310,8 @@ class _Stage:
         else:
             network.refuses = what is E.CONNECT_FAILED
             vm.memory.record.fails = what is E.STREAM_FAILED
-            if what is E.STREAM_FAILED and network.ends is not None:
-                network.ends[0].spoilt = True
+            if what is E.STREAM_FAILED and network.ends:
+                network.ends[-1][0].spoilt = True
             done = asked is not None and live.release(Command[asked])
             if asked is not None and Command[asked] not in HELD:
                 raise _NotEnactedError(f"'{Command[asked].value}' is carried out at once")

@@ -24,7 +24,7 @@ from engine.messages import (
 MAGIC = bytes([0x89]) + b"REPLUG" + bytes([0x0A])
 
 HELLO = Hello(
-    protocol=1,
+    protocol=2,
     profile="native",
     machine="q35",
     name="vm",
@@ -35,6 +35,8 @@ HELLO = Hello(
     pairs=[PairEntry("net1", "hostdev0", "52:54:00:6f:55:cc")],
     features={"net1": 1 << 62},
     capabilities=["return-path"],
+    migration=bytes(range(16)),
+    channels=0,
 )
 STATE = State(
     sections=[{"id": "net1", "queues": [0] * 500, "mac": b"\x52\x54"}],
@@ -42,7 +44,16 @@ STATE = State(
 )
 
 
-def stream_header(version: int = 1, minimum: int = 1, magic: bytes = MAGIC) -> bytes:
+#: Messages that have had other fields before; the others have version 1.
+VERSIONS = {0x01: 2, 0x02: 2, 0x03: 2}
+
+
+def runs(*of: tuple[int, int]) -> bytes:
+    """Runs of pages: the first of each, and how many."""
+    return b"".join(struct.pack("<2Q", *each) for each in of)
+
+
+def stream_header(version: int = 2, minimum: int = 2, magic: bytes = MAGIC) -> bytes:
     """A stream header as the document has it."""
     start = magic + struct.pack("<HH", version, minimum)
     return start + struct.pack("<I", zlib.crc32(start))
@@ -54,11 +65,12 @@ def frame(
     *,
     sequence: int = 0,
     flags: int = 0,
-    version: int = 1,
+    version: int | None = None,
     raw_bytes: int | None = None,
 ) -> bytes:
     """A frame as the document has it."""
     raw_bytes = len(body) if raw_bytes is None else raw_bytes
+    version = VERSIONS.get(code, 1) if version is None else version
     start = struct.pack("<BBHII", code, flags, version, len(body), raw_bytes)
     end = struct.pack("<Q", sequence)
     return start + struct.pack("<I", zlib.crc32(start + end + body)) + end + body

@@ -41,6 +41,7 @@ from tests.unit.engine.documented_frames import (
     decode,
     frame,
     packed,
+    runs,
     stream_header,
 )
 
@@ -56,7 +57,7 @@ def crc32_by_the_book(data: bytes) -> int:
 
 
 def test_the_golden_stream_header() -> None:
-    golden = bytes.fromhex("89 52 45 50 4c 55 47 0a  01 00  01 00")
+    golden = bytes.fromhex("89 52 45 50 4c 55 47 0a  02 00  02 00")
     golden += crc32_by_the_book(golden).to_bytes(4, "little")
     assert StreamEncoder().header() == golden
     assert len(golden) == 16
@@ -90,7 +91,7 @@ def test_a_message_comes_back_as_it_was(message: Message) -> None:
 
 def test_state_is_compressed_and_ram_is_not() -> None:
     encoder = StreamEncoder()
-    ram = RamPages(0, struct.pack("<Q", 0), bytes(4096))
+    ram = RamPages(0, runs((0, 1)), bytes(4096))
     assert b"".join(encoder.encode(STATE))[1] == 1
     assert b"".join(encoder.encode(ram))[1] == 0
     everything = StreamEncoder(compress=lambda _message: True)
@@ -105,23 +106,24 @@ def test_a_body_that_compression_does_not_shrink_goes_as_it_is() -> None:
 def test_large_data_is_handed_on_uncopied() -> None:
     guest_ram = bytearray(range(256)) * 4096
     data = memoryview(guest_ram)
-    pieces = StreamEncoder().encode(RamPages(1, struct.pack("<256Q", *range(256)), data))
+    pieces = StreamEncoder().encode(RamPages(1, runs((0, 256)), data))
     last = pieces[-1]
     assert isinstance(last, memoryview)
     assert last.obj is guest_ram
-    assert decode(b"".join(pieces)) == [RamPages(1, struct.pack("<256Q", *range(256)), data)]
+    assert decode(b"".join(pieces)) == [RamPages(1, runs((0, 256)), data)]
 
 
-def test_indexes_may_be_a_view_of_u64() -> None:
-    indexes = memoryview(struct.pack("<2Q", 7, 9)).cast("Q")
-    pieces = StreamEncoder().encode(ZeroPages(indexes))
-    assert decode(b"".join(pieces)) == [ZeroPages(struct.pack("<2Q", 7, 9))]
+def test_runs_may_be_a_view_of_u64() -> None:
+    view = memoryview(runs((7, 9))).cast("Q")
+    pieces = StreamEncoder().encode(ZeroPages(view))
+    assert decode(b"".join(pieces)) == [ZeroPages(runs((7, 9)))]
 
 
 def test_every_message_says_who_sends_it_and_has_a_code_of_its_own() -> None:
     assert all(kind.code == code for code, kind in MESSAGES.items())
     assert {kind.__name__ for kind in MESSAGES.values()} == {
         *("Hello", "RamPages", "ZeroPages", "PassEnd", "State", "End", "Commit", "Abort"),
+        *("ChannelHello", "ChannelSync", "RamShared"),
         *("Accept", "Refuse", "Loaded", "Running", "LoadFailed", "Heartbeat"),
     }
 
@@ -138,25 +140,25 @@ def test_another_magic_is_refused_at_its_first_wrong_byte(start: bytes) -> None:
     assert ("QEMU" in caught.value.came) == start.startswith(b"QEVM")
 
 
-@pytest.mark.parametrize(("version", "minimum"), [(2, 2), (0, 0), (9, 3)])
+@pytest.mark.parametrize(("version", "minimum"), [(3, 3), (1, 1), (9, 3)])
 def test_a_version_outside_is_refused_and_both_are_named(version: int, minimum: int) -> None:
     decoder = StreamDecoder("from_source")
     decoder.feed(stream_header(version, minimum))
     with pytest.raises(UnsupportedVersion) as caught:
         decoder.next()
     assert f"version {version} " in caught.value.came
-    assert "versions 1 to 1" in caught.value.expected
+    assert "versions 2 to 2" in caught.value.expected
 
 
 def test_a_newer_stream_that_old_readers_understand_is_read() -> None:
     decoder = StreamDecoder("from_source")
-    decoder.feed(stream_header(version=2, minimum=1) + packed(0x07, []))
+    decoder.feed(stream_header(version=3, minimum=1) + packed(0x07, []))
     assert decoder.next() == (0, Commit())
 
 
 def test_a_minimum_above_the_version_is_malformed() -> None:
     decoder = StreamDecoder("from_source")
-    decoder.feed(stream_header(version=1, minimum=2))
+    decoder.feed(stream_header(version=2, minimum=3))
     with pytest.raises(MalformedMessage):
         decoder.next()
 
@@ -222,6 +224,10 @@ def test_sizes_that_contradict_each_other_are_refused(
         decode(frame(0x07, body, flags=flags, raw_bytes=raw_bytes))
 
 
+def _header(kind: type[Message], flags: int, wire_bytes: int, raw_bytes: int) -> bytes:
+    return struct.pack("<BBHIIIQ", kind.code, flags, kind.version, wire_bytes, raw_bytes, 0, 0)
+
+
 @pytest.mark.parametrize("kind", MESSAGES.values(), ids=lambda kind: kind.__name__)
 def test_a_body_over_its_bound_is_refused_when_the_header_is_there(kind: type[Message]) -> None:
     direction: Direction = min(kind.senders)
@@ -232,7 +238,7 @@ def test_a_body_over_its_bound_is_refused_when_the_header_is_there(kind: type[Me
     ):
         decoder = StreamDecoder(direction)
         decoder.feed(stream_header())
-        decoder.feed(struct.pack("<BBHIIIQ", kind.code, flags, 1, wire_bytes, raw_bytes, 0, 0))
+        decoder.feed(_header(kind, flags, wire_bytes, raw_bytes))
         with pytest.raises(FrameTooLarge, match=kind.__name__):
             decoder.next()
         assert decoder.buffered_bytes == 0
@@ -240,7 +246,7 @@ def test_a_body_over_its_bound_is_refused_when_the_header_is_there(kind: type[Me
 
 def test_the_bounds_are_the_documented_ones() -> None:
     large = {kind: kind.body_bytes_max for kind in MESSAGES.values() if kind.body_bytes_max > 65536}
-    assert large == {RamPages: 4 << 20, ZeroPages: 4 << 20, State: 16 << 20}
+    assert large == {RamPages: 4 << 20, State: 16 << 20}
 
 
 # --- the end, and after an error -----------------------------------------------------------

@@ -258,7 +258,7 @@ def test_only_changes_are_told_to_the_machines() -> None:
 
 def test_a_capability_that_is_not_served_changes_none() -> None:
     machine = CommandedVm()
-    listed = [{"capability": name, "state": True} for name in ("return-path", "multifd")]
+    listed = [{"capability": name, "state": True} for name in ("return-path", "postcopy-ram")]
     assert machine.refusal("migrate-set-capabilities", capabilities=listed)[0] == "GenericError"
     assert machine.vm.state(ReturnPath) is ReturnPath.OFF
     assert not any(each["state"] for each in machine.execute("query-migrate-capabilities"))

@@ -41,6 +41,9 @@ QEMU_CAPABILITIES = [
     "postcopy-preempt",
 ]
 
+#: Those of our own, after them.
+OURS = ["x-verify-ram", "x-adaptive", "x-share-memory"]
+
 #: QEMU 7.2.22's query-migrate-parameters of a fresh VM.
 QEMU_PARAMETERS = {
     "announce-initial": 50,
@@ -77,8 +80,8 @@ def turn(*names: str, state: bool = True) -> list[dict[str, Any]]:
     return [{"capability": name, "state": state} for name in names]
 
 
-def test_the_capabilities_are_those_of_qemu_and_one_of_our_own() -> None:
-    expected = turn(*QEMU_CAPABILITIES, "x-verify-ram", state=False)
+def test_the_capabilities_are_those_of_qemu_and_then_our_own() -> None:
+    expected = turn(*QEMU_CAPABILITIES, *OURS, state=False)
     assert Capabilities().query() == expected
 
 
@@ -87,10 +90,11 @@ def test_the_capabilities_are_those_of_qemu_and_one_of_our_own() -> None:
     [
         "auto-converge",
         "events",
+        "multifd",
         "return-path",
         "pause-before-switchover",
         "validate-uuid",
-        "x-verify-ram",
+        *OURS,
     ],
 )
 def test_served_capabilities_can_be_turned_on_and_off(name: str) -> None:

@@ -1,0 +1,130 @@
+"""The way that RAM takes out of the source: its channels, at the pace that the limit allows.
+
+Rules kept here: each channel takes a portion of the pass, sends it, takes the next; a pass is over
+when every channel has sent what it took. The limit is for all channels together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from engine.bandwidth import TokenBucket
+from engine.driver.connection import Connection
+from engine.messages import ChannelSync, PassEnd
+from engine.parameters import Capability
+from engine.precopy import Precopy
+from engine.ram_sending import Compression, RamSender, Sending, Sent
+from engine.vm import Vm
+
+#: How much is written between two measurements of the bandwidth, in time.
+MEASURE_MS = 50.0
+#: How often max-bandwidth is looked at while a stream waits for it (QEMU: each 100 ms).
+LIMIT_LOOK_MS = 100.0
+
+
+class RamPath:
+    """All channels that carry the RAM of one migration."""
+
+    def __init__(self, vm: Vm, connection: Connection, channels: Sequence[Connection]) -> None:
+        """Send through these channels, or through the main connection if there are none."""
+        self._vm = vm
+        self._connection = connection
+        self._channels = channels
+        compression = _compression(vm, has_channels=bool(channels))
+        self._lanes = [Lane(each, vm, compression) for each in channels or [connection]]
+        self._bucket = TokenBucket(vm.world.now_ms())
+        self._window = Sent()
+        self._window_ms = 0.0
+
+    async def send_pass(self, precopy: Precopy, *, limited: bool) -> bool:
+        """Send what is queued of a pass; False when a connection has ended."""
+        now_ms = self._vm.world.now_ms()
+        self._window, self._window_ms = Sent(), now_ms
+        going = [
+            asyncio.ensure_future(self._send(lane, precopy, limited=limited))
+            for lane in self._lanes
+        ]
+        try:
+            whole = all(await asyncio.gather(*going))
+        finally:
+            for task in going:
+                task.cancel()
+        self._measure(precopy, ms_min=0.0)
+        return whole
+
+    async def _send(self, lane: Lane, precopy: Precopy, *, limited: bool) -> bool:
+        world = self._vm.world
+        while True:
+            rate = self._vm.parameters.max_bandwidth_bytes_per_second if limited else 0
+            runs = precopy.portion(rate)
+            if not len(runs):
+                return True
+            lane.sender.limit_ms_per_byte = 1000 * len(self._lanes) / rate if rate else 0.0
+            began_ms = world.now_ms()
+            sent = await lane.send(lane.sender.send(precopy.pass_number, runs, lane.has_ended))
+            if sent is None:
+                return False
+            precopy.sent(sent, world.now_ms() - began_ms)
+            self._window += sent
+            if self._channels:
+                self._vm.statistics.ram.channel_bytes += sent.wire_bytes
+            self._bucket.spend(sent.wire_bytes)
+            if limited:
+                await self._keep_to_the_limit()
+            self._measure(precopy, ms_min=MEASURE_MS)
+
+    async def _keep_to_the_limit(self) -> None:
+        """Wait while more was written than max-bandwidth allows, as it is by then."""
+        vm = self._vm
+        while True:
+            rate = vm.parameters.max_bandwidth_bytes_per_second
+            wait_ms = self._bucket.wait_ms(rate, vm.world.now_ms())
+            if not wait_ms:
+                return
+            await asyncio.sleep(min(wait_ms, LIMIT_LOOK_MS) / 1000)
+
+    def _measure(self, precopy: Precopy, *, ms_min: float) -> None:
+        now_ms = self._vm.world.now_ms()
+        elapsed_ms = now_ms - self._window_ms
+        if elapsed_ms >= ms_min:
+            precopy.measured(self._window, elapsed_ms)
+            self._window, self._window_ms = Sent(), now_ms
+
+    def end_pass(self, message: PassEnd) -> None:
+        """Say that a pass is over, on every channel."""
+        for channel in self._channels:
+            channel.send(ChannelSync(message.pass_number))
+        self._connection.send(message)
+
+    def close(self) -> None:
+        """Let go of all channels but the main one, once what they have still to say has left."""
+        for channel in self._channels:
+            channel.close()
+
+
+def _compression(vm: Vm, *, has_channels: bool) -> Compression:
+    if vm.capabilities.on(Capability.X_ADAPTIVE):
+        return Compression.ADAPTIVE
+    # As its name says, and as in QEMU, the parameter is for multifd's channels.
+    always = has_channels and vm.parameters.compresses
+    return Compression.ALWAYS if always else Compression.NEVER
+
+
+class Lane:
+    """One channel as a way for RAM."""
+
+    def __init__(self, connection: Connection, vm: Vm, compression: Compression) -> None:
+        self._connection = connection
+        if compression is not Compression.NEVER:
+            connection.encoder.compress_ram(vm.parameters.zstd_level)
+        #: What makes its frames.
+        self.sender = RamSender(vm.ram, connection.encoder, compression, vm.world.now_ms)
+
+    def has_ended(self) -> bool:
+        """Say whether it was closed or lost; may be asked from any thread."""
+        return self._connection.ended
+
+    async def send(self, sending: Sending) -> Sent | None:
+        """Write RAM; None when the connection has ended."""
+        return await self._connection.send_ram(sending)

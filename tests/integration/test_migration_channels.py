@@ -1,0 +1,179 @@
+"""RAM through channels of its own, capability multifd, between two real processes."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from engine import texts
+from engine.codec import StreamEncoder
+from engine.driver.ram_channels import GatheredChannels
+from engine.messages import ChannelHello, RamPages, ZeroPages
+from tests.integration.lab import Lab, scenario
+from tests.integration.migration_streams import incoming, run
+from tests.integration.outcomes import failed_at_target, migrates_again, moved, stayed
+from tests.integration.vms import Vm
+
+
+async def channelled(lab: Lab, channels: int, uri: str | None = None) -> tuple[Vm, Vm]:
+    source, target = await lab.pair(uri=uri) if uri else await lab.pair()
+    for vm in (source, target):
+        await vm.capability("multifd")
+        await vm.parameters(multifd_channels=channels)
+    await source.capability("x-verify-ram")
+    return source, target
+
+
+@pytest.mark.parametrize("channels", [1, 2, 9])
+@scenario
+async def test_memory_arrives_whole_over_unix(lab: Lab, channels: int) -> None:
+    source, target = await channelled(lab, channels)
+    await source.command("migrate", uri=lab.uri())
+    report = await moved(source, target)
+    assert report["x-replug"]["digest-equal"] is True
+
+
+@scenario
+async def test_memory_arrives_whole_over_tcp(lab: Lab) -> None:
+    source, target = await channelled(lab, 3, "tcp:127.0.0.1:0")
+    (address,) = (await target.query())["socket-address"]
+    await source.command("migrate", uri=f"tcp:{address['host']}:{address['port']}")
+    report = await moved(source, target)
+    assert report["x-replug"]["digest-equal"] is True
+
+
+@scenario
+async def test_many_passes_do_not_overtake_each_other(lab: Lab) -> None:
+    source, target = await channelled(lab, 4)
+    await source.tell_guest("dirty", "100M")
+    await source.parameters(downtime_limit=1, max_bandwidth=60_000_000)
+    await source.command("migrate", uri=lab.uri())
+    await source.event("MIGRATION_PASS 6")
+    await source.parameters(downtime_limit=300, max_bandwidth=0)
+    report = await moved(source, target)
+    assert report["x-replug"]["digest-equal"] is True
+
+
+@pytest.mark.parametrize("capability", ["multifd", "x-adaptive"])
+@scenario
+async def test_memory_arrives_whole_compressed(lab: Lab, capability: str) -> None:
+    source, target = await lab.pair()
+    for name in ("multifd", capability, "x-verify-ram"):
+        await source.capability(name)
+    await source.parameters(multifd_compression="zstd", multifd_zstd_level=3)
+    await source.command("migrate", uri=lab.uri())
+    report = await moved(source, target)
+    assert report["x-replug"]["digest-equal"] is True
+
+
+@scenario
+async def test_zlib_is_refused_with_what_to_do(lab: Lab) -> None:
+    source = await lab.vm("source")
+    reason = await source.refusal("migrate-set-parameters", multifd_compression="zlib")
+    assert "'zstd'" in reason
+
+
+@scenario
+async def test_a_source_alone_may_ask_for_channels(lab: Lab) -> None:
+    source, target = await lab.pair()
+    await source.capability("multifd")
+    await source.command("migrate", uri=lab.uri())
+    await moved(source, target)
+
+
+@scenario
+async def test_cancel_lets_go_of_every_channel(lab: Lab) -> None:
+    source, target = await channelled(lab, 3)
+    await source.parameters(max_bandwidth=300_000)
+    await source.command("migrate", uri=lab.uri())
+    await source.status("active")
+    await source.command("migrate_cancel")
+    await stayed(source, "cancelled")
+    await failed_at_target(target)
+    await source.parameters(max_bandwidth=0)
+    await migrates_again(lab, source)
+
+
+@scenario
+async def test_a_channel_before_its_migration_is_none(lab: Lab) -> None:
+    target = await lab.vm("target", incoming=lab.uri(), guest="")
+    _, writer = await asyncio.open_unix_connection(lab.path("migration"))
+    writer.write(greeting(MIGRATION, 1))
+    await failed_at_target(target)
+    writer.close()
+
+
+MIGRATION = bytes(range(16))
+
+
+def greeting(migration: bytes, number: int) -> bytes:
+    encoder = StreamEncoder()
+    pieces = [encoder.header(), *encoder.encode(ChannelHello(migration, number))]
+    return b"".join(bytes(piece) for piece in pieces)
+
+
+class NoRam:
+    """Nobody sends any."""
+
+    def begin(self) -> None:
+        raise AssertionError
+
+    def take(self, message: RamPages | ZeroPages) -> None:
+        raise AssertionError
+
+
+def test_strangers_are_let_go_and_the_channels_are_gathered(tmp_path: Path) -> None:
+    strangers = [
+        greeting(bytes(16), 1),
+        greeting(MIGRATION, 3),
+        b"GET / HTTP/1.1",
+        greeting(MIGRATION, 1)[:20],
+        StreamEncoder().header() + bytes(24),
+        b"",
+    ]
+
+    async def gather() -> None:
+        warnings: list[str] = []
+        losses: list[Exception | None] = []
+        listener = await incoming(f"unix:{tmp_path}/here")
+        gathered = GatheredChannels(
+            MIGRATION,
+            2,
+            ram=NoRam(),
+            on_lost=losses.append,
+            go_on=losses.clear,
+            warn=warnings.append,
+        )
+        gathering = asyncio.create_task(gathered.gather(listener))
+        for stranger in strangers:
+            reader, writer = await asyncio.open_unix_connection(f"{tmp_path}/here")
+            writer.write(stranger)
+            writer.write_eof()
+            with suppress(ConnectionError):
+                await reader.read()
+            writer.close()
+        right = [await asyncio.open_unix_connection(f"{tmp_path}/here") for _ in range(2)]
+        for number, (_, writer) in enumerate(right, 1):
+            writer.write(greeting(MIGRATION, number))
+        await gathering
+        assert (warnings, losses) == ([texts.STRANGE_CHANNEL] * 2, [])
+        gathered.close()
+        listener.close()
+        for _, writer in right:
+            writer.close()
+
+    run(gather())
+
+
+@pytest.mark.parametrize("uri", ["exec:cat > /dev/null", "file:/dev/null"])
+@scenario
+async def test_only_sockets_can_have_channels(lab: Lab, uri: str) -> None:
+    source = await lab.vm("source")
+    await source.capability("multifd")
+    assert await source.refusal("migrate", uri=uri) == (
+        "multifd is not supported by current protocol"
+    )
+    assert "MIGRATION setup" not in source.events

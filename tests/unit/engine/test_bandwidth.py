@@ -1,0 +1,41 @@
+"""The bandwidth limit, on a clock that the test turns."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.bandwidth import BURST_MS, TokenBucket
+
+
+@pytest.mark.parametrize("rate", [300_000, 134_217_728, 5 << 30])
+@pytest.mark.parametrize("write_bytes", [4_096, 1 << 20])
+def test_over_a_second_it_is_kept_within_five_percent(rate: int, write_bytes: int) -> None:
+    now_ms, written = 0.0, 0
+    bucket = TokenBucket(now_ms)
+    while now_ms < 20_000 and written < 20 * rate:
+        now_ms += bucket.wait_ms(rate, now_ms)
+        bucket.spend(write_bytes)
+        written += write_bytes
+    now_ms += bucket.wait_ms(rate, now_ms)
+    assert written / (now_ms / 1000) == pytest.approx(rate, rel=0.05)
+
+
+def test_what_was_not_used_is_kept_for_a_moment_only() -> None:
+    bucket = TokenBucket(0.0)
+    assert bucket.wait_ms(1_000_000, 60_000.0) == 0
+    bucket.spend(100_000)
+    assert bucket.wait_ms(1_000_000, 60_000.0) == pytest.approx(100 - BURST_MS)
+
+
+def test_without_a_limit_nothing_waits_and_nothing_is_owed_later() -> None:
+    bucket = TokenBucket(0.0)
+    bucket.spend(1 << 40)
+    assert bucket.wait_ms(0, 1.0) == 0
+    assert bucket.wait_ms(1000, 1.0) == 0
+
+
+def test_a_higher_rate_shortens_the_wait_that_is_left() -> None:
+    bucket = TokenBucket(0.0)
+    bucket.spend(1_000_000)
+    assert bucket.wait_ms(1_000_000, 0.0) == pytest.approx(1000)
+    assert bucket.wait_ms(10_000_000, 500.0) == 0

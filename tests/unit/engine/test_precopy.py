@@ -1,0 +1,102 @@
+"""What goes next, and when what is left fits the downtime limit."""
+
+from __future__ import annotations
+
+import pytest
+
+from devices.page_runs import page_count
+from devices.ram import PAGE_BYTES, BitmapRam
+from engine.messages import PassEnd
+from engine.precopy import PORTION_PAGES_MAX, PORTION_PAGES_MIN, Precopy
+from engine.ram_sending import Sent
+from engine.statistics import RamStatistics
+
+PAGES = 4096
+
+
+def begun(downtime_limit_ms: float = 300.0) -> tuple[Precopy, BitmapRam, RamStatistics]:
+    ram, statistics = BitmapRam(bytearray(PAGES * PAGE_BYTES)), RamStatistics()
+    precopy = Precopy(
+        ram,
+        statistics,
+        downtime_limit_ms=downtime_limit_ms,
+        bandwidth_bytes_per_second=1e9,
+    )
+    assert precopy.setup(0.0) == 1
+    return precopy, ram, statistics
+
+
+def drained(precopy: Precopy) -> int:
+    pages = 0
+    while len(portion := precopy.portion(0)):
+        pages += page_count(portion)
+    return pages
+
+
+def test_the_first_pass_is_all_of_ram_and_the_next_what_was_written() -> None:
+    precopy, ram, statistics = begun()
+    assert drained(precopy) == PAGES
+    ram.write(7 * PAGE_BYTES, b"x")
+    assert precopy.synchronise(500.0) == 2
+    assert precopy.passed() == PassEnd(1, 1)
+    assert precopy.portion(0).tolist() == [[7, 8]]
+    assert statistics.dirty_pages_rate == 2
+    assert (precopy.synchronise(600.0), precopy.last_passed()) == (3, PassEnd(3, 0))
+
+
+def test_what_was_not_handed_out_stays_for_the_next_pass() -> None:
+    precopy, ram, _ = begun()
+    first = page_count(precopy.portion(0))
+    ram.write(0, b"x")
+    precopy.synchronise(1.0)
+    assert precopy.queued_pages == PAGES - first + 1
+
+
+def test_portions_become_what_takes_their_time() -> None:
+    precopy, _, _ = begun()
+    for _ in range(20):
+        precopy.sent(Sent(), took_ms=1.0)
+    assert page_count(precopy.portion(0)) == min(PORTION_PAGES_MAX, PAGES)
+    precopy.synchronise(1.0)
+    for _ in range(20):
+        precopy.sent(Sent(), took_ms=1000.0)
+    precopy, _, _ = begun()
+    for _ in range(20):
+        precopy.sent(Sent(), took_ms=1000.0)
+    assert page_count(precopy.portion(0)) == PORTION_PAGES_MIN
+
+
+def test_under_a_limit_portions_are_small() -> None:
+    precopy, _, _ = begun()
+    assert page_count(precopy.portion(1_000_000)) == PORTION_PAGES_MIN
+    assert page_count(precopy.portion(50_000_000)) == 122
+
+
+def test_it_has_converged_when_the_rest_fits_the_downtime_limit() -> None:
+    precopy, ram, statistics = begun(downtime_limit_ms=10.0)
+    drained(precopy)
+    for _ in range(30):
+        precopy.measured(Sent(50_000_000, normal_pages=50_000_000 // PAGE_BYTES), 1000.0)
+    for page in range(120):
+        ram.write(page * PAGE_BYTES, b"x")
+    precopy.synchronise(1.0)
+    assert statistics.expected_downtime_ms == pytest.approx(9.83, rel=0.01)
+    assert precopy.converged()
+    precopy.downtime_limit_ms = 9.0
+    assert not precopy.converged()
+
+
+def test_what_is_compressed_gets_over_sooner_than_the_bandwidth_says() -> None:
+    precopy, _, statistics = begun()
+    for _ in range(30):
+        precopy.measured(Sent(10_000_000, normal_pages=50_000_000 // PAGE_BYTES), 1000.0)
+    assert statistics.bandwidth_bytes_per_second == pytest.approx(10_000_000, rel=0.01)
+    precopy.converged()
+    rest_bytes = PAGES * PAGE_BYTES
+    assert statistics.expected_downtime_ms == pytest.approx(rest_bytes / 50_000, rel=0.01)
+
+
+def test_zeros_say_nothing_about_the_bandwidth() -> None:
+    precopy, _, statistics = begun()
+    precopy.measured(Sent(100, zero_pages=1 << 20), 1000.0)
+    assert statistics.bandwidth_bytes_per_second == 1e9

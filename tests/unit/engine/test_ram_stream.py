@@ -1,0 +1,181 @@
+"""RAM out and in, without any I/O: what leaves a source's RAM is what a target's RAM then holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+
+import numpy as np
+import pytest
+
+from devices.page_runs import Runs, one_run
+from devices.ram import PAGE_BYTES, BitmapRam
+from engine.codec import StreamDecoder, StreamEncoder
+from engine.errors import ChecksumMismatch, MalformedMessage
+from engine.messages import Commit, Message, RamPages, ZeroPages
+from engine.ram_receiving import load_ram, receive_ram
+from engine.ram_sending import FRAME_PAGES, Compression, RamSender, Sending, Sent
+from tests.unit.engine.documented_frames import packed, runs, stream_header
+
+PAGES = 1100
+
+
+def filled(seed: int) -> BitmapRam:
+    """RAM of which every third page is zero."""
+    contents = np.random.default_rng(seed).integers(1, 255, (PAGES, PAGE_BYTES), dtype=np.uint8)
+    contents[::3] = 0
+    return BitmapRam(bytearray(contents.tobytes()))
+
+
+def written(sending: Sending) -> tuple[bytes, Sent]:
+    parts = []
+    try:
+        while True:
+            parts += [bytes(piece) for piece in next(sending)]
+    except StopIteration as end:
+        sent = end.value
+        assert isinstance(sent, Sent)
+        return b"".join(parts), sent
+
+
+def receive(stream: bytes, ram: BitmapRam, piece_bytes: int) -> Message | None:
+    decoder = StreamDecoder("from_source", lends=True)
+    receiving = receive_ram(decoder, lambda message: load_ram(ram, message))
+    at = 0
+    try:
+        place = next(receiving)
+        while True:
+            piece = stream[at : at + min(piece_bytes, len(place))]
+            place[: len(piece)] = piece
+            at += len(piece)
+            place = receiving.send(len(piece))
+    except StopIteration as end:
+        came = end.value
+        assert came is None or not isinstance(came, RamPages | ZeroPages)
+        return came
+
+
+def test_compressed_it_is_less_and_arrives_the_same() -> None:
+    source, target = BitmapRam(bytearray(TEXT * PAGES)), filled(2)
+    encoder = StreamEncoder()
+    encoder.compress_ram(1)
+    sender = RamSender(source, encoder, Compression.ALWAYS)
+    stream, sent = written(sender.send(1, one_run(0, PAGES), lambda: False))
+    assert sent.normal_pages == PAGES
+    assert sent.wire_bytes == len(stream) < PAGES * PAGE_BYTES // 100
+    assert receive(encoder.header() + stream, target, 1 << 20) is None
+    assert target.view() == source.view()
+
+
+def test_what_does_not_compress_goes_as_it_is() -> None:
+    noise = np.random.default_rng(1).integers(1, 255, PAGES * PAGE_BYTES, dtype=np.uint8)
+    encoder = StreamEncoder()
+    encoder.compress_ram(1)
+    sender = RamSender(BitmapRam(noise), encoder, Compression.ALWAYS)
+    stream, _ = written(sender.send(1, one_run(0, 1), lambda: False))
+    assert len(stream) > PAGE_BYTES * 0.9
+
+
+@pytest.mark.parametrize(("send_ms", "is_less"), [(5.0, True), (0.02, False)])
+def test_where_it_adapts_it_compresses_on_a_slow_link_only(send_ms: float, is_less: bool) -> None:
+    clock = [0.0]
+
+    def now_ms() -> float:
+        # Whatever happens between two looks at the clock takes a hundredth of a millisecond…
+        clock[0] += 0.01
+        return clock[0]
+
+    encoder = StreamEncoder()
+    encoder.compress_ram(1)
+    sender = RamSender(BitmapRam(bytearray(TEXT * PAGES)), encoder, Compression.ADAPTIVE, now_ms)
+    sizes = []
+    for _ in range(20):
+        sending = sender.send(1, one_run(0, FRAME_PAGES), lambda: False)
+        sizes.append(sum(len(bytes(piece)) for piece in next(sending)))
+        # … but for the link.
+        clock[0] += send_ms / FRAME_PAGES * sizes[-1] / PAGE_BYTES
+        with suppress(StopIteration):
+            next(sending)
+    assert (sizes[-1] < sizes[0] // 100) is is_less
+
+
+#: A page.
+TEXT = b"text " * 819 + b"\n"
+
+
+def scattered() -> Runs:
+    """Every other page: more runs in a frame than are copied one by one."""
+    return np.array([[page, page + 1] for page in range(0, PAGES, 2)], dtype=np.int64)
+
+
+@pytest.mark.parametrize("which", [one_run(0, PAGES), one_run(5, 6), scattered()], ids=len)
+@pytest.mark.parametrize("piece_bytes", [1000, 1 << 20])
+def test_what_is_sent_is_what_arrives(which: Runs, piece_bytes: int) -> None:
+    source, target = filled(1), filled(2)
+    encoder = StreamEncoder()
+    stream, sent = written(RamSender(source, encoder).send(3, which, lambda: False))
+    end = b"".join(bytes(piece) for piece in encoder.encode(Commit()))
+    assert sent.wire_bytes == len(stream)
+    indexes = np.concatenate([np.arange(first, after) for first, after in which.tolist()])
+    assert sent.zero_pages == int(np.count_nonzero(indexes % 3 == 0))
+    assert sent.normal_pages == len(indexes) - sent.zero_pages
+    assert receive(encoder.header() + stream + end, target, piece_bytes) == Commit()
+    here, there = (
+        np.frombuffer(ram.view(), dtype=np.uint8).reshape(-1, PAGE_BYTES)
+        for ram in (source, target)
+    )
+    assert (here[indexes] == there[indexes]).all()
+    others = np.setdiff1d(np.arange(PAGES), indexes)
+    before = np.frombuffer(filled(2).view(), dtype=np.uint8).reshape(-1, PAGE_BYTES)
+    assert (there[others] == before[others]).all()
+
+
+def test_what_is_written_after_a_frame_was_made_is_not_in_it() -> None:
+    ram = filled(1)
+    frames = RamSender(ram, StreamEncoder()).send(1, one_run(1, 2), lambda: False)
+    pieces = next(frames)
+    before = b"".join(bytes(piece) for piece in pieces)
+    ram.write(PAGE_BYTES, b"changed")
+    assert b"".join(bytes(piece) for piece in pieces) == before
+
+
+def test_it_stops_between_frames() -> None:
+    answers: Iterator[bool] = iter([False, False, True])
+    ram = BitmapRam(bytearray(b"x" * (PAGES * PAGE_BYTES)))
+    sending = RamSender(ram, StreamEncoder()).send(1, one_run(0, PAGES), lambda: next(answers))
+    assert written(sending)[1].normal_pages == 2 * FRAME_PAGES
+
+
+def test_a_gigabyte_of_zeros_is_a_handful_of_bytes() -> None:
+    ram = BitmapRam(np.zeros(1 << 26, dtype=np.uint8))
+    stream, sent = written(RamSender(ram, StreamEncoder()).send(1, one_run(0, 1 << 14), bool))
+    assert sent.zero_pages == 1 << 14
+    assert len(stream) < 64
+
+
+def test_the_end_of_the_stream_ends_it() -> None:
+    assert receive(stream_header(), filled(1), 100) is None
+
+
+@pytest.mark.parametrize(
+    ("frame", "error"),
+    [
+        (packed(0x02, [1, runs((PAGES - 1, 2)), bytes(2 * PAGE_BYTES)]), MalformedMessage),
+        (packed(0x02, [1, runs((3, 2), (4, 1)), bytes(3 * PAGE_BYTES)]), MalformedMessage),
+        (packed(0x02, [1, runs((3, 2)), bytes(2 * 512)]), MalformedMessage),
+        (packed(0x02, ["1", runs((3, 2)), bytes(2 * PAGE_BYTES)]), MalformedMessage),
+        (packed(0x02, [1, runs((3, 2))]), MalformedMessage),
+        (packed(0x02, [1, runs((3, 2)), bytes(2 * PAGE_BYTES), 5]), MalformedMessage),
+        (packed(0x02, [1, "runs", bytes(2 * PAGE_BYTES)]), MalformedMessage),
+        (packed(0x02, {"runs": 1}), MalformedMessage),
+        (packed(0x02, []), MalformedMessage),
+        (packed(0x03, [runs((1 << 40, 1))]), MalformedMessage),
+        (packed(0x02, [1, runs((0, 1)), b"a" * PAGE_BYTES])[:-1] + b"b", ChecksumMismatch),
+    ],
+)
+def test_what_cannot_be_changes_nothing(frame: bytes, error: type[Exception]) -> None:
+    ram = filled(1)
+    before = bytes(ram.view())
+    with pytest.raises(error):
+        receive(stream_header() + frame, ram, 1 << 20)
+    assert bytes(ram.view()) == before
