@@ -255,11 +255,17 @@ class Outgoing:
             self._vm.error_description = self._vm.error_description or texts.BROKEN_PIPE
             self._vm.fire(E.STREAM_FAILED)
         else:
-            self._spawn(self._tracked(work(connection, precopy, path)))
+            self._spawn(self._tracked(work, connection, precopy, path))
 
-    async def _tracked(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _tracked(
+        self,
+        work: Callable[[Connection, Precopy, RamPath], _Work],
+        connection: Connection,
+        precopy: Precopy,
+        path: RamPath,
+    ) -> None:
         try:
-            await work
+            await work(connection, precopy, path)
         except OSError as error:
             self._not_tracked(error)
 
