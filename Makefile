@@ -25,7 +25,7 @@ test: $(STAMP) ## Run the fast tests, Python only; branch coverage of devices an
 	@$(FAST) $(UNTRACED)
 	@$(FAST) --cov --cov-report=term $(UNTRACED:%=--ignore=%)
 
-test-slow: $(STAMP) ## Run the tests that keep real timers (a minute)
+test-slow: $(STAMP) ## Run the tests with real timers or large state spaces (eight minutes)
 	@$(BIN)/python -m pytest -m slow
 
 test-tools: $(STAMP) ## Run the tests that need other programs (node, Graphviz, QEMU, …); installs them
