@@ -19,6 +19,7 @@ from statemachines.actions import (
     actions_of,
     charge,
     checks_hello,
+    forfeits_of,
     is_prompt,
     reads,
     start,
@@ -110,6 +111,7 @@ class PlainSearch:
         self.owner = model.ground(In(Incoming.COMPLETED), VM_SCOPE)
         self.respawn = model.ground(RESPAWN_PEER, VM_SCOPE)
         self.checks, self.reads = checks_hello(model), reads(model)
+        self.forfeits = forfeits_of(model)
         self.latches: dict[Message, tuple[tuple[type[State], int], ...]] = {}
 
     def run(self) -> Searched:
@@ -133,11 +135,19 @@ class PlainSearch:
         for action in self.actions:
             there = self._after(action, here)
             if there is not None:
-                yield there
+                yield self._left(there)
         for disturbance in Disturbance:
             there = self._disturbed(disturbance, here)
             if there is not None:
-                yield there
+                yield self._left(there)
+
+    def _left(self, there: Joint) -> Joint:
+        """Let go of what nothing can be spent on any more."""
+        source, target, channel, environment = there
+        for ground, forfeit in self.forfeits:
+            if holds(ground, source, {}):
+                environment = environment.without(forfeit)
+        return source, target, channel, environment
 
     # -- actions
 

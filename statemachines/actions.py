@@ -19,6 +19,7 @@ from statemachines.environment import (
     UNFAIR_ORIGINS,
     Budget,
     Disturbance,
+    Forfeit,
     Need,
     Option,
     Permit,
@@ -30,7 +31,7 @@ from statemachines.events import E, Origin
 from statemachines.ground import Ground, Happens, Test, both
 from statemachines.guards import VM_SCOPE, All, In
 from statemachines.observers import Life
-from statemachines.permits import AT_ONCE, PERMITS
+from statemachines.permits import AT_ONCE, FORFEITS, PERMITS
 from statemachines.states import Link, Migration, RunState
 from statemachines.wire import Channel, End
 
@@ -71,6 +72,13 @@ class Environment(NamedTuple):
         left = (*self.left[:place], self.left[place] - 1, *self.left[place + 1 :])
         return self._replace(left=left)
 
+    def without(self, forfeit: Forfeit) -> Environment:
+        """Return what is left when something is let go."""
+        if forfeit.spent is not None and self.left[tuple(Budget).index(forfeit.spent)]:
+            return self
+        left = zip(Budget, self.left, strict=True)
+        return self._replace(left=tuple(0 if b in forfeit.budgets else n for b, n in left))
+
 
 class Toll(NamedTuple):
     """What an action asks of the environment, and leaves it in."""
@@ -104,6 +112,15 @@ def charge(environment: Environment, toll: Toll) -> Environment | None:
     if toll.then is not None:
         environment = environment._replace(stage=toll.then)
     return environment.paid(toll.cost)
+
+
+def forfeits_of(model: Model) -> tuple[tuple[Ground, Forfeit], ...]:
+    """Return what is let go where: after each step of the source, by how it is then."""
+    return tuple(
+        (model.ground(forfeit.when, VM_SCOPE), forfeit)
+        for forfeit in FORFEITS
+        if not forfeit.unless & model.topology.options
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,14 +33,8 @@ from statemachines.states import (
     Takeover,
 )
 from statemachines.tables.conditions import MIGRATING
-from statemachines.witnesses import (
-    Carrier,
-    Meant,
-    Processors,
-    SinceState,
-    Spoilt,
-    Touched,
-)
+from statemachines.witnesses import Meant, Processors, SinceState, Spoilt
+from statemachines.witnesses_of_devices import Carrier, Touched
 
 _ALIVE = In(Life.ALIVE)
 _WITHDRAWS = Policy("cancel_in_wait", "withdraw")
@@ -175,6 +169,11 @@ AGREEMENTS_OF_GUESTS: tuple[Property, ...] = (
         Every(
             (
                 _nowhere(In(Feature.ACKED), In(Standby.RESET, Standby.ACKNOWLEDGE)),
+                _nowhere(In(Feature.ACKED), In(Touched.DECLINED)),
+                _nowhere(
+                    In(Standby.DRIVER, Standby.FEATURES_OK, Standby.DRIVER_OK),
+                    In(Touched.ACKNOWLEDGED),
+                ),
                 _nowhere(Not(In(NetFailover.ABSENT)), In(Feature.NOT_ACKED)),
                 _nowhere(Not(In(NetFailover.ABSENT)), Not(In(Standby.DRIVER_OK, Standby.FAILED))),
                 _nowhere(In(NetFailover.ABSENT), In(Feature.ACKED), In(Standby.DRIVER_OK)),

@@ -28,11 +28,7 @@ from statemachines.states import (
     Slot,
 )
 from statemachines.tables.conditions import MIGRATING
-from statemachines.witnesses import (
-    Device,
-    Indicator,
-    PlugReport,
-)
+from statemachines.witnesses_of_devices import Device, Indicator, PlugReport
 
 _ALIVE = In(Life.ALIVE)
 _WITHDRAWS = Policy("cancel_in_wait", "withdraw")

@@ -140,6 +140,23 @@ class Permit:
     option: Option | None = None
 
 
+@dataclass(frozen=True)
+class Forfeit:
+    """What is left of some budgets is let go where nothing can draw on it any more.
+
+    States that differ in nothing else are one state then.
+    """
+
+    #: What is so at the source.
+    when: Guard
+    #: What is let go.
+    budgets: tuple[Budget, ...]
+    #: Only when nothing is left of this.
+    spent: Budget | None = None
+    #: Not in topologies that have one of these.
+    unless: frozenset[Option] = frozenset()
+
+
 class Disturbance(Enum):
     """What happens to processes and to the channel; no table is asked."""
 

@@ -15,6 +15,7 @@ from statemachines.observers import (
     Announced,
     Asked,
     Life,
+    Placement,
     Wanted,
 )
 from statemachines.states import (
@@ -33,7 +34,8 @@ from statemachines.states import (
     Takeover,
 )
 from statemachines.tables.conditions import IDLE_STATUSES, MIGRATING
-from statemachines.witnesses import Carrier, Indicator, SetReturnPath, Told
+from statemachines.witnesses import SetReturnPath, Told
+from statemachines.witnesses_of_devices import Carrier, Indicator
 
 _ALIVE = In(Life.ALIVE)
 _RUNS = All(_ALIVE, In(RunState.RUNNING))
@@ -115,6 +117,21 @@ SOMETIMES: tuple[Property, ...] = (
         "A guest that stood still arrives standing still.",
         _target(In(Incoming.COMPLETED), In(RunState.PAUSED)),
         "migration/global_state.c",
+    ),
+    Property(
+        "stopped-on-the-way",
+        Kind.SOMETIMES,
+        "The operator stops the guest while its RAM is sent.",
+        _source(_ALIVE, In(Migration.ACTIVE), In(RunState.PAUSED)),
+        "softmmu/cpus.c vm_stop",
+    ),
+    Property(
+        "misplaced-is-tried",
+        Kind.SOMETIMES,
+        "A primary that the bus refuses can be asked for.",
+        _source(_ALIVE, Some(In(Placement.MISPLACED))),
+        "hw/core/qdev.c device_set_realized",
+        option=Option.MISPLACED,
     ),
     Property(
         "both-in-doubt",

@@ -7,7 +7,16 @@ the states can be counted, is left out here, each time with the reason.
 from __future__ import annotations
 
 from statemachines.effects import Command
-from statemachines.environment import Budget, Need, Option, Permit, Promise, Side, Stage
+from statemachines.environment import (
+    Budget,
+    Forfeit,
+    Need,
+    Option,
+    Permit,
+    Promise,
+    Side,
+    Stage,
+)
 from statemachines.events import E, Origin
 from statemachines.guards import ALWAYS, All, AnyOf, Guard, In, Not, Some
 from statemachines.observers import EndSeen, Life, Placement
@@ -304,6 +313,18 @@ PERMITS: tuple[Permit, ...] = (
     *HOSTS,
     *ANSWERS,
     *MESSAGES,
+)
+
+#: What nobody can spend any more: guest and hotplug disturb a source that lives, and, but where
+#: the aftermath is looked at, whose migration is not over or can be followed by another.
+FORFEITS: tuple[Forfeit, ...] = (
+    Forfeit(_GONE, (Budget.GUEST, Budget.HOTPLUG)),
+    Forfeit(
+        _OVER,
+        (Budget.GUEST, Budget.HOTPLUG),
+        spent=Budget.MIGRATIONS,
+        unless=frozenset({Option.AFTERMATH, Option.BLOCKER}),
+    ),
 )
 
 

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from statemachines.effects import Command, Message
 from statemachines.events import E
-from statemachines.guards import All, In, Latched, Not, Per
+from statemachines.guards import In, Latched, Not, Per
 from statemachines.states import (
-    Feature,
     Handover,
-    Hidden,
     Incoming,
     Link,
     Migration,
@@ -22,6 +20,13 @@ from statemachines.states import (
     Takeover,
 )
 from statemachines.watch import Observer, Watch
+from statemachines.witnesses_of_devices import (
+    CARRIER,
+    DEVICE,
+    INDICATOR,
+    PLUG_REPORT,
+    TOUCHED,
+)
 
 
 class Course(State):
@@ -59,19 +64,6 @@ class Processors(State):
     STAND = "stand"
     #: To run.
     RUN = "run"
-
-
-class Device(State):
-    """What was last done with one primary's device."""
-
-    #: There is none.
-    NONE = "none"
-    #: It was put into its slot.
-    PLACED = "placed"
-    #: The same, though its guest has negotiated nothing.
-    UNCALLED = "uncalled"
-    #: It was taken out, and kept.
-    KEPT = "kept"
 
 
 class SetReturnPath(State):
@@ -134,17 +126,6 @@ class Unheard(State):
     YES = "yes"
 
 
-class PlugReport(State):
-    """Whether the operator was told that one primary could not be plugged."""
-
-    #: There was nothing to tell.
-    NOTHING = "nothing"
-    #: Yes.
-    TOLD = "told"
-    #: No.
-    SILENT = "silent"
-
-
 class Spoilt(State):
     """Whether what came in cannot be used, or is not to be: its receiver was told so."""
 
@@ -154,40 +135,6 @@ class Spoilt(State):
     YES = "yes"
 
 
-class Touched(State):
-    """Whether a driver has touched one standby since it was last reset."""
-
-    #: None has.
-    NO = "no"
-    #: One has, here or where it came from.
-    YES = "yes"
-    #: One has, and said here that features are agreed.
-    AGREED = "agreed"
-
-
-class Carrier(State):
-    """Whether one enslaved primary has carrier."""
-
-    #: It has none yet, or is not enslaved.
-    DOWN = "down"
-    #: It lost it.
-    LOST = "lost"
-    #: It has.
-    UP = "up"
-
-
-class Indicator(State):
-    """Whether the power indicator of one primary's slot blinks."""
-
-    #: It does not.
-    STEADY = "steady"
-    #: It does.
-    BLINKS = "blinks"
-    #: It did, and the guest gave the removal up.
-    GIVEN_UP = "given up"
-
-
-_UNCALLED = All(In(Hidden.HIDDEN), In(Feature.NOT_ACKED))
 _AHEAD = (Course.BEGUN, Course.ASKED, Course.SET_UP)
 _UNDONE = (Course.ABANDONED, Course.RESUMED, Course.ROLLED_BACK)
 
@@ -230,20 +177,6 @@ PROCESSORS = Observer(
         Watch((Processors.STAND,), Command.RUN_GUEST, Processors.RUN),
         Watch((Processors.RUN,), Command.STOP_GUEST, Processors.STAND),
         Watch((Processors.RUN,), Command.QUIESCE_GUEST, Processors.STAND),
-    ),
-)
-DEVICE = Observer(
-    "device",
-    Device,
-    Per.PRIMARY,
-    (
-        Watch((Device.NONE,), Command.PLUG_PRIMARY, Device.UNCALLED, when=_UNCALLED),
-        Watch((Device.NONE,), Command.PLUG_PRIMARY, Device.PLACED),
-        Watch((Device.KEPT,), Command.REPLUG_PRIMARY, Device.PLACED),
-        Watch((Device.NONE,), E.ADOPT, Device.PLACED),
-        Watch((Device.PLACED,), Command.HIDE_PRIMARY, Device.KEPT),
-        Watch((Device.PLACED,), Command.DELETE_PRIMARY, Device.NONE),
-        Watch(tuple(Device), E.PLUG_FAILED, Device.NONE),
     ),
 )
 SET_RETURN_PATH = Observer(
@@ -304,16 +237,6 @@ UNHEARD = Observer(
         if message not in (Message.HELLO, Message.STATE, Message.END)
     ),
 )
-PLUG_REPORT = Observer(
-    "plug_report",
-    PlugReport,
-    Per.PRIMARY,
-    (
-        Watch((PlugReport.NOTHING,), Command.WARN_PLUG_FAILED, PlugReport.TOLD),
-        Watch((PlugReport.NOTHING,), E.PLUG_FAILED, PlugReport.SILENT),
-        Watch((PlugReport.TOLD,), E.DEVICE_ADD, PlugReport.NOTHING),
-    ),
-)
 
 SPOILT = Observer(
     "spoilt",
@@ -328,54 +251,6 @@ SPOILT = Observer(
         Watch((Spoilt.NO,), E.STREAM_BAD, Spoilt.YES, when=In(Incoming.ACTIVE)),
         Watch((Spoilt.NO,), E.DIGEST_MISMATCH, Spoilt.YES, when=In(Handover.DELIVERED)),
         Watch((Spoilt.YES,), E.MIGRATE, Spoilt.NO),
-    ),
-)
-TOUCHED = Observer(
-    "touched",
-    Touched,
-    Per.STANDBY,
-    (
-        Watch((Touched.NO,), E.GUEST_ACKNOWLEDGE, Touched.YES),
-        Watch((Touched.NO,), E.RECV_STATE, Touched.YES),
-        Watch((Touched.YES,), E.GUEST_FEATURES_OK, Touched.AGREED),
-        Watch((Touched.YES, Touched.AGREED), E.DRIVER_RESET, Touched.NO),
-        Watch((Touched.YES, Touched.AGREED), E.SYSTEM_RESET, Touched.NO),
-    ),
-)
-CARRIER = Observer(
-    "carrier",
-    Carrier,
-    Per.PRIMARY,
-    (
-        Watch((Carrier.DOWN, Carrier.LOST), E.GUEST_LINK_UP, Carrier.UP),
-        Watch((Carrier.UP,), E.GUEST_LINK_DOWN, Carrier.LOST),
-        *(
-            Watch((Carrier.UP, Carrier.LOST), event, Carrier.DOWN)
-            for event in (
-                E.GUEST_RELEASES,
-                E.GUEST_EJECTS,
-                E.GUEST_POWERS_OFF,
-                E.DRIVER_RESET,
-                E.SYSTEM_RESET,
-            )
-        ),
-    ),
-)
-INDICATOR = Observer(
-    "indicator",
-    Indicator,
-    Per.PRIMARY,
-    (
-        Watch((Indicator.STEADY, Indicator.GIVEN_UP), E.GUEST_BLINKS, Indicator.BLINKS),
-        Watch((Indicator.BLINKS,), E.GUEST_STOPS_BLINKING, Indicator.GIVEN_UP),
-        *(
-            Watch((Indicator.BLINKS, Indicator.GIVEN_UP), event, Indicator.STEADY)
-            for event in (E.GUEST_POWERS_OFF, E.GUEST_EJECTS, E.SYSTEM_RESET)
-        ),
-        *(
-            Watch((Indicator.GIVEN_UP,), event, Indicator.STEADY)
-            for event in (E.UNPLUG_PRIMARIES, E.DEVICE_DEL)
-        ),
     ),
 )
 

@@ -111,6 +111,8 @@ class Explorer:
         }
         self._channels = Channels(self.ops)
         self._prompt_targets = np.zeros((2, 0), np.bool_)
+        #: Per state of the source: what is let go there.
+        self._lets_go = np.zeros(0, np.int64)
         self._waits = np.array(
             [
                 isinstance(label.what, Action) and label.what.waits
@@ -156,7 +158,7 @@ class Explorer:
             numbers.append(guards.index(label.peer))
         return guards, np.array(numbers)
 
-    def _refresh_peers(self) -> None:
+    def _refresh(self) -> None:
         for side in Side:
             other = self.spaces[_OTHER[side]]
             held = self._peer_ok[side]
@@ -170,6 +172,13 @@ class Explorer:
             guards = (checks_hello(self.model), reads(self.model))
             new = np.stack([target.holds(guard, first) for guard in guards])
             self._prompt_targets = np.concatenate([self._prompt_targets, new], axis=1)
+        source = self.spaces[Side.SOURCE]
+        first = len(self._lets_go)
+        if first < len(source):
+            bits = np.zeros(len(source) - first, np.int64)
+            for place, guard in enumerate(self._environments.lets_go):
+                bits |= source.holds(guard, first).astype(np.int64) << place
+            self._lets_go = np.concatenate([self._lets_go, bits])
 
     def _source_waits(self, joint: Joint) -> npt.NDArray[np.bool_]:
         """Return where the target has something to do at once."""
@@ -199,9 +208,7 @@ class Explorer:
         for side in Side:
             own = joint.source if side is Side.SOURCE else joint.target
             self.spaces[side].expand(own)
-            self._refresh_peers()
             yield self._followed(side, joint, self.spaces[side].spans, own)
-        self._refresh_peers()
         for side in Side:
             own = joint.source if side is Side.SOURCE else joint.target
             heads = self._channels.heads[side][joint.channel]
@@ -217,6 +224,7 @@ class Explorer:
         self, side: Side, joint: Joint, spans: Rows, places: Array, at: Array | None = None
     ) -> Found:
         space = self.spaces[side]
+        self._refresh()
         origin, edges = self._affordable(
             spans, places, joint.environment if at is None else joint.environment[at]
         )
@@ -244,7 +252,10 @@ class Explorer:
         mine, others = (
             (after, joint.target[origin]) if side is Side.SOURCE else (joint.source[origin], after)
         )
-        keys = pack(Joint(mine, others, channel[keep], environment[keep]))
+        environment = environment[keep]
+        if side is Side.SOURCE:
+            environment = self._environments.kept[self._lets_go[after], environment]
+        keys = pack(Joint(mine, others, channel[keep], environment))
         return Found(
             origin, keys, SIDE_CODE[side] + labels.astype(np.int64), edges.astype(np.int64)
         )

@@ -20,6 +20,7 @@ from statemachines.actions import (
     Toll,
     actions_of,
     checks_hello,
+    forfeits_of,
     reads,
     start,
 )
@@ -160,7 +161,17 @@ class _Export:
         lines += self._rest(action)
         if heard is not None:
             lines += channel.forgotten(rules, heard)
+        if side is Side.SOURCE:
+            lines += self._let_go()
         return _option(action.name, conditions, lines)
+
+    def _let_go(self) -> Lines:
+        """Return what is let go after a step of the source."""
+        lines: Lines = []
+        for ground, forfeit in forfeits_of(self.model):
+            condition = self.rules[Side.SOURCE].condition(ground)
+            lines += chosen(channel.let_go(condition, forfeit, start(self.model)), [])
+        return lines
 
     def _rest(self, action: Action) -> Lines:
         """Return how a step ends: what was said is put on its way, unless the VM broke."""
@@ -217,7 +228,10 @@ class _Export:
         if not self._affordable(toll):
             return []
         conditions = [*channel.payable(toll), self.rules[side].condition(guard)]
-        return _option(kill.value, conditions, [*channel.paid(toll), *self._ends(side, life)])
+        lines = [*channel.paid(toll), *self._ends(side, life)]
+        if side is Side.SOURCE:
+            lines += self._let_go()
+        return _option(kill.value, conditions, lines)
 
     # -- properties
 

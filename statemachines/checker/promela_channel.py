@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from statemachines.actions import TOLL_OF, Environment, Toll
 from statemachines.checker.promela_rules import LAST_WORD, Lines, Rules, chosen, code_of, indented
 from statemachines.effects import Message
-from statemachines.environment import Budget, Disturbance, Need, Promise, Side, Stage
+from statemachines.environment import Budget, Disturbance, Forfeit, Need, Promise, Side, Stage
 from statemachines.wire import IN_FLIGHT_MAX, End
 
 _OTHER = {Side.SOURCE: Side.TARGET, Side.TARGET: Side.SOURCE}
@@ -83,6 +83,15 @@ def paid(toll: Toll) -> Lines:
     if toll.cost is not None:
         lines.append(f"left_{toll.cost.value} = left_{toll.cost.value} - 1;")
     return lines
+
+
+def let_go(condition: str, forfeit: Forfeit, start: Environment) -> list[tuple[str, Lines]]:
+    """Return in which case something is let go; none where there never is anything."""
+    had = {budget for budget, left in zip(Budget, start.left, strict=True) if left}
+    if forfeit.spent in had:
+        condition = f"({condition} && left_{forfeit.spent.value} == 0)"
+    lines = [f"left_{budget.value} = 0;" for budget in forfeit.budgets if budget in had]
+    return [(condition, lines)] if lines else []
 
 
 # -- what is asked of the channel

@@ -11,10 +11,10 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from statemachines.actions import Environment, Toll, charge, is_prompt, start
+from statemachines.actions import Environment, Toll, charge, forfeits_of, is_prompt, start
 from statemachines.checker.workings import Ops
 from statemachines.compile import Model
-from statemachines.environment import Budget, Side, Stage
+from statemachines.environment import Budget, Forfeit, Side, Stage
 from statemachines.wire import NO_CHANNEL, Channel, apply
 
 Array = npt.NDArray[np.int64]
@@ -33,23 +33,39 @@ class Environments:
         #: The states, by number.
         self.states: list[Environment] = [start(model)]
         numbers = {self.states[0]: 0}
+        forfeits = forfeits_of(model)
         after: list[list[int]] = []
+        kept: list[list[int]] = []
+
+        def number(state: Environment) -> int:
+            if state not in numbers:
+                numbers[state] = len(self.states)
+                self.states.append(state)
+            return numbers[state]
+
         for here in self.states:
-            row = []
-            for toll in self.tolls:
-                there = charge(here, toll)
-                if there is not None and there not in numbers:
-                    numbers[there] = len(self.states)
-                    self.states.append(there)
-                row.append(IMPOSSIBLE if there is None else numbers[there])
-            after.append(row)
+            there = [charge(here, toll) for toll in self.tolls]
+            after.append([IMPOSSIBLE if state is None else number(state) for state in there])
+            kept.append([number(state) for state in _kept(here, [f for _, f in forfeits])])
         #: By toll, then state: the state after.
         self.after = np.array(after, np.int64).T.copy()
+        #: Where something is let go at the source; their places, as bits, are a row of `kept`.
+        self.lets_go = tuple(ground for ground, _ in forfeits)
+        #: By what is let go, then state: what is left.
+        self.kept = np.array(kept, np.int64).T.copy()
         #: By class of edges: in which states something is left for them.
         self.affords = [
             np.array([affords(environment, name) for environment in self.states])
             for name in CLASSES
         ]
+
+
+def _kept(environment: Environment, forfeits: list[Forfeit]) -> list[Environment]:
+    """Return what is left for each subset of what may be let go."""
+    found = [environment]
+    for forfeit in forfeits:
+        found += [state.without(forfeit) for state in found]
+    return found
 
 
 def affords(environment: Environment, name: str) -> bool:

@@ -216,6 +216,8 @@ EXPLAINED: dict[str, str] = {
     "takeover 13: (STATE_LOADED, LOAD_FAILED): if": "as takeover 7",
     "takeover 13: (STATE_LOADED, LOAD_FAILED): removed": "as takeover 8",
     "takeover 17: (IDLE, STREAM_BAD): removed": "the next row gives up too; REFUSE is not said",
+    "takeover 17: (IDLE, STREAM_BAD): if Incoming is active and policy": "as takeover 3",
+    "resume 1: (RUN, STOP): if always": "it is set anew before anybody reads it",
     "incoming 6: (ACTIVE, PEER_LOST): to itself": "the process ends in the same step",
     "return_path 1: ": "capabilities are set before a migration alone (tests/unit/engine/commands)",
     "pause_capability 0: ": "the same",

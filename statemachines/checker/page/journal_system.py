@@ -156,7 +156,7 @@ class JournalSystem:
         """
         labels = [self._label(choice) for choice in self.choices.values()]
         rules = model_rules(self.model, FREE, [*labels, *more])
-        rules |= {"absent": [side.value for side in absent], "lingers": True}
+        rules |= {"absent": [side.value for side in absent], "lingers": True, "forfeits": []}
         rules["devices"] = [self._name(rank) for rank in range(len(self._ranks))]
         for field, told in zip(self.model.fields, rules["fields"], strict=True):
             _, _, index = field.name.removeprefix("owes.").partition(".")

@@ -22,6 +22,7 @@ from statemachines.actions import (
     Toll,
     alive,
     checks_hello,
+    forfeits_of,
     reads,
     start,
 )
@@ -97,6 +98,14 @@ def model_rules(model: Model, begin: Environment, labels: Sequence[Json]) -> dic
         "carried": {message.name: fields for message, fields in model.carried.items()},
         "checks_hello": guard_json(checks_hello(model)),
         "reads": guard_json(reads(model)),
+        "forfeits": [
+            {
+                "guard": guard_json(ground),
+                "budgets": [_place(budget) for budget in forfeit.budgets],
+                "spent": _place(forfeit.spent),
+            }
+            for ground, forfeit in forfeits_of(model)
+        ],
         "forgotten": [[owed, field, sorted(values)] for owed, field, values in model.forgotten],
         "events": {
             str(happens): {

@@ -189,6 +189,17 @@ const Stepper = (() => {
     return after;
   }
 
+  /** What is left to spend after a step of the source: some of it is let go where it is moot. */
+  function afterSource(rules, state, environment) {
+    const left = environment.left.slice();
+    for (const { guard, budgets, spent } of rules.forfeits) {
+      if ((spent === null || left[spent] === 0) && holds(guard, state, {})) {
+        for (const budget of budgets) left[budget] = 0;
+      }
+    }
+    return { ...environment, left };
+  }
+
   /** Whether the target has something to do at once, so that the source waits. */
   function targetIsPrompt(rules, joint) {
     if (holds(rules.checks_hello, joint.target, {})) return true;
@@ -235,7 +246,7 @@ const Stepper = (() => {
 
   /** The edge of a label out of a joint state: {label, joint, run}, or null. */
   function follow(rules, label, joint) {
-    const environment = charge(joint.environment, label.toll);
+    let environment = charge(joint.environment, label.toll);
     if (environment === null) return null;
     if (label.side === null) {
       const channel = apply(rules, joint.channel, label.ops);
@@ -247,6 +258,7 @@ const Stepper = (() => {
     const done = act(rules, label, joint);
     const channel = done && apply(rules, joint.channel, done.ops);
     if (!channel) return null;
+    if (label.side === "source") environment = afterSource(rules, done.state, environment);
     return { label, joint: { ...joint, [label.side]: done.state, channel, environment }, run: done.run };
   }
 
