@@ -83,10 +83,12 @@ class LocalSpace:
         ]
         self._unprompted = len(self.labels)
         self.labels += [Label(a, a.toll, a.peer, a.fair) for a in actions if a.receives is not None]
-        self._masks = [self._touched_mask(label.what) for label in self.labels]
+        #: Per label: the bits of the fields that its action can touch.
+        self.masks = [self._touched_mask(label.what) for label in self.labels]
         self._perishing = self._disturbances()
         self._classes = np.array([_class_of(label.toll) for label in self.labels])
-        self._cases: dict[tuple[int, int], Cases] = {}
+        #: (label, content or -1) -> what the action does, by case.
+        self.cases: dict[tuple[int, int], Cases] = {}
         #: Outcome number -> entries taken.
         self.taken = self.workings.taken
         self.edges = Rows(EDGE, np.int32)
@@ -238,10 +240,10 @@ class LocalSpace:
         at: npt.NDArray[np.int64],
         content: int,
     ) -> tuple[npt.NDArray[Any], ...]:
-        mask = self._masks[number]
-        cases = self._cases.get((number, content))
+        mask = self.masks[number]
+        cases = self.cases.get((number, content))
         if cases is None:
-            cases = self._cases[number, content] = Cases(mask)
+            cases = self.cases[number, content] = Cases(mask)
         subset = [column[at] for column in columns]
         before = len(cases.numbers)
         which = cases.which(subset)
@@ -271,9 +273,11 @@ class LocalSpace:
         heard = self.workings.heard(content)
         status, after, op, outcome = self.workings.case(action, self.layout.unpack(row), heard)
         if status != ENDS:
-            after = [word & bits for word, bits in zip(after, self._masks[number], strict=True)]
+            after = [word & bits for word, bits in zip(after, self.masks[number], strict=True)]
         cases.numbers.append(status, op, outcome)
         cases.words.append(*after)
+        masks = self.masks[number]
+        cases.before.append(tuple([word & bits for word, bits in zip(row, masks, strict=True)]))
 
     def _perish(
         self, number: int, life: Life | None, at: npt.NDArray[np.int64]

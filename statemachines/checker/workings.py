@@ -57,6 +57,8 @@ class Cases:
         self._parts = [Index() for _ in range(2 * len(self._bits) - 1)]
         self.numbers = Rows(("status", "op", "outcome"), np.int32)
         self.words = Rows(tuple(f"word{i}" for i in range(len(mask))), np.uint64)
+        #: The touched fields before, where `words` has them after.
+        self.before: list[tuple[int, ...]] = []
 
     def which(self, columns: list[Keys]) -> Numbers:
         """Return the case of each state, given by words; new ones are numbered as they come."""
@@ -67,9 +69,9 @@ class Workings:
     """Runs the actions of one side."""
 
     def __init__(self, model: Model, side: Side, stepper: Stepper, ops: Ops) -> None:
-        self._model = model
+        self.model = model
         self._side = side
-        self._stepper = stepper
+        self.stepper = stepper
         self._ops = ops
         self._layout = Layout(model)
         #: Outcome number -> entries taken.
@@ -78,13 +80,13 @@ class Workings:
 
     def dead(self, life: Life) -> tuple[int, ...]:
         """Return the state of a process that is no more."""
-        return dead_state(self._model, life)
+        return dead_state(self.model, life)
 
     def heard(self, content: int) -> dict[int, int]:
         if content < 0:
             return {}
         carried = self._ops.contents[content]
-        fields = self._model.carried[carried.message] if carried.latched else ()
+        fields = self.model.carried[carried.message] if carried.latched else ()
         return dict(zip(fields, carried.latched, strict=True))
 
     def case(
@@ -95,7 +97,7 @@ class Workings:
             for field in action.clears:
                 cleared[field] = 0
             state = tuple(cleared)
-        outcome = self._stepper.run(action.happens, state, heard)
+        outcome = self.stepper.run(action.happens, state, heard)
         if outcome is None:
             return DISABLED, [0] * self._layout.width, 0, 0
         taken = self.taken_number(outcome)
@@ -106,7 +108,7 @@ class Workings:
         if Command.EXIT in outcome.said:
             op = self._ops.number((*ops, Op("perish", self._side)))
             return ENDS, self._layout.packed(self.dead(Life.EXITED)), op, taken
-        link = tuple(Link)[outcome.state[self._model.number(Link)]]
+        link = tuple(Link)[outcome.state[self.model.number(Link)]]
         if link in (Link.LOST, Link.CLOSED):
             ops = (*ops, Op("deafen", self._side))
         return MOVES, self._layout.packed(outcome.state), self._ops.number(ops), taken

@@ -7,9 +7,12 @@ from collections import Counter
 import pytest
 
 from statemachines.checker.mutate import Mutation, mutants, weaker
+from statemachines.checker.verdict import judge
 from statemachines.guards import ALWAYS, All, In, Not
+from statemachines.policies import NATIVE
 from statemachines.states import Blocker, Link
-from tests.model.mutation import EXPLAINED, SMALL, fate, reason, sample
+from tests.model.mutation import EXPLAINED, SMALL, baseline, fate, reason, sample, shape_of
+from tests.model.sameness import answers_alike
 
 
 def test_the_names_of_the_mutants_are_unique_and_there_are_many_of_each_kind() -> None:
@@ -35,6 +38,22 @@ def test_of_a_sample_nearly_all_are_killed_and_the_rest_is_explained() -> None:
     assert len(counted) >= 25
     assert len(survivors) <= len(counted) // 20, survivors
     assert [name for name in survivors if reason(name) is None] == []
+
+
+@pytest.mark.slow
+def test_mutants_that_answer_alike_need_no_search() -> None:
+    """Searched all the same, they find the same by the same edges; others are there as well."""
+    known = baseline(SMALL[0])
+    verdicts = Counter[bool]()
+    for mutant in sample(24):
+        machines = mutant.built()
+        if machines is None:
+            continue
+        alike = answers_alike(known.spaces, machines)
+        verdicts[alike] += 1
+        if alike:
+            assert shape_of(judge(SMALL[0], NATIVE, machines=machines)) == known.shape, mutant.name
+    assert min(verdicts[True], verdicts[False]) >= 3
 
 
 def test_a_mutant_is_killed_by_name() -> None:
