@@ -126,6 +126,14 @@ SOMETIMES: tuple[Property, ...] = (
         "softmmu/cpus.c vm_stop",
     ),
     Property(
+        "goes-before-it-ran",
+        Kind.SOMETIMES,
+        "A guest that was never run is migrated.",
+        _source(_ALIVE, In(Migration.ACTIVE), In(RunState.PRELAUNCH)),
+        "softmmu/runstate.c: -S",
+        option=Option.HELD_SOURCE,
+    ),
+    Property(
         "misplaced-is-tried",
         Kind.SOMETIMES,
         "A primary that the bus refuses can be asked for.",

@@ -2,7 +2,7 @@
 
 Rules kept here: every event has its owner's table to allow it; everything raised, answered or
 received is in its owner's alphabet; everything latched is read by somebody; a guard reads only what
-its scope has.
+its scope has; whatever the operator commands, whenever, has an answer.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from statemachines.effects import RECEIVED_AS, Do, Message, Raise, Send
 from statemachines.events import E, Origin
 from statemachines.guards import (
+    ALWAYS,
     Per,
     Scope,
     latches_read,
@@ -36,6 +37,8 @@ def check_system(machines: Iterable[MachineSpec]) -> None:
         _check_guards(spec, specs)
         _check_effects(spec, specs)
     _check_latches(specs)
+    for spec in specs.values():
+        _check_commands(spec)
 
 
 def _entries(spec: MachineSpec) -> tuple[Entry, ...]:
@@ -81,6 +84,18 @@ def _check_effects(spec: MachineSpec, specs: dict[type[State], MachineSpec]) -> 
                     raise SpecError(f"{spec.name}: {', '.join(wrong)} cannot answer {effect}")
 
 
+def _check_commands(spec: MachineSpec) -> None:
+    for event in spec.alphabet - _IN_THEIR_TURN:
+        if event.info.origin is not Origin.OPERATOR or event.info.owner is not spec.states:
+            continue
+        for state in spec.states:
+            if all(entry.when != ALWAYS for entry in spec.entries(state, event)):
+                raise SpecError(
+                    f"{spec.name}: {event.name} in {state.name} may have no answer: "
+                    "add a row, or what is ignored or refused, without a condition"
+                )
+
+
 def _check_latches(specs: dict[type[State], MachineSpec]) -> None:
     carried = {
         (event, lifecycle)
@@ -107,6 +122,13 @@ def _check_latches(specs: dict[type[State], MachineSpec]) -> None:
         raise SpecError(f"{lifecycle.__name__} is carried by a message, and nobody reads it")
 
 
+#: No commands that come at any time: who starts a VM or plugs a device gives them in their turn.
+_IN_THEIR_TURN = frozenset(
+    {
+        *(E.BOOT, E.BOOT_HELD, E.BOOT_INCOMING, E.BOOT_INCOMING_HELD),
+        *(E.ADOPT, E.BLOCK, E.UNBLOCK),
+    }
+)
 #: Events of these reach exactly one instance of a lifecycle that exists per the key.
 _NARROWER = {
     Per.VM: (Per.VM, Per.STANDBY, Per.PRIMARY),

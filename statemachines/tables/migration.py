@@ -369,7 +369,6 @@ MIGRATION = MachineSpec(
             IDLE_STATUSES,
             E.MIGRATE,
             "There's a migration process in progress",
-            when=Not(In(Link.CLOSED)),
             cite="migration.c migrate_prepare; here: the channel of the one before is being shut",
         ),
         Refused(

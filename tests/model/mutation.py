@@ -212,6 +212,8 @@ EXPLAINED: dict[str, str] = {
     "migration 22: ": "COMMITTED is reached in a two-phase hand-over alone",
     "migration 26: (SETUP, STREAM_FAILED): removed": "the owner does not let the fault happen",
     "migration 29: ": "a target that has answered LOADED never says LOAD_FAILED: defence in depth",
+    "migration 32: (DEVICE, KEEP_THERE): without raise MIGRATED": "the doubt has done what it does",
+    "migration 34: ": "a second cancel changes nothing (tests/unit/engine/commands)",
     "resume 3: ": "RAM converges after a cancel only where closing a channel takes time",
     "handover 4: (GREETED, RECV_REFUSE): ": "ABANDON, raised in the same step, does the same",
     "takeover 3: ": "it tells a source that cannot hear it, and ends in the same step",
