@@ -55,9 +55,4 @@ def load_ram(ram: Ram, message: RamPages | ZeroPages) -> None:
             came=f"{size_bytes(message.data)} bytes",
             remedy="the stream is damaged; migrate again",
         )
-    start = 0
-    data = memoryview(message.data)
-    for first, after in runs.tolist():
-        end = start + (after - first) * PAGE_BYTES
-        ram.place(first, data[start:end])
-        start = end
+    ram.place(runs, memoryview(message.data))

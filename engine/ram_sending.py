@@ -4,9 +4,10 @@ What may live here: what goes into which frame, and the one copy on the way. Rul
 
 - a generator yields one gathered write after the other; the next one is asked for when the last
   has been taken whole. It does no I/O and knows no clock: a thread drives it, or a loop;
-- contents are copied into a buffer of the channel's own before their checksum is taken: the guest
-  may go on writing, and what is sent must be what was summed. The copy, the checksum and the write
-  then find it in the processor's cache: the pages themselves are read once;
+- contents are copied into a buffer of the channel's own before they are looked at and their
+  checksum is taken: the guest may go on writing, and what is sent must be what was summed. The
+  look for zeros, the checksum and the write then find the copy in the processor's cache: the pages
+  themselves are read once;
 - between two frames it can be told to stop.
 """
 
@@ -18,9 +19,9 @@ from enum import Enum
 from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-from devices.page_runs import Runs, indexes_of, page_count, split
+from devices.page_copies import Pages, gather
+from devices.page_runs import Runs, one_run, page_count, split, union
 from devices.ram import PAGE_BYTES, Ram
 from devices.zero_pages import nonzero_marks
 from engine.adaptive_compression import SAMPLE_BYTES, AdaptiveCompression
@@ -29,12 +30,12 @@ from engine.messages import RamPages, ZeroPages
 from engine.shapes import BytesLike, size_bytes
 from engine.wire_runs import RunQueue, runs_to_wire
 
-_Pages: TypeAlias = npt.NDArray[np.uint8]
+_NO_RUNS = one_run(0, 0)
 
 #: Pages in one frame: 2 MiB. Half of that costs a fifth more, twice that saves little.
 FRAME_PAGES = 512
-#: Up to so many runs in a frame are copied one by one, more page by page (in numpy).
-_COPIED_RUNS_MAX = 16
+#: With less room than this in a frame no more is looked for: the start of it would cost more.
+_ROOM_PAGES_MIN = 64
 
 
 class Compression(Enum):
@@ -81,8 +82,8 @@ class RamSender:
         compression: Compression = Compression.NEVER,
         now_ms: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        """Send with this encoder, which can compress RAM if it is to."""
-        self._ram = ram
+        """Send this RAM, for one migration, with an encoder that can compress it if it is to."""
+        self._rows = np.frombuffer(ram.stream_view(), dtype=np.uint8).reshape(-1, PAGE_BYTES)
         self._compression = compression
         self._adaptive = AdaptiveCompression()
         self._now_ms = now_ms
@@ -90,32 +91,29 @@ class RamSender:
         self.limit_ms_per_byte = 0.0
         self._encoder = encoder
         self._buffer = np.empty((FRAME_PAGES, PAGE_BYTES), dtype=np.uint8)
+        self._scratch = np.empty_like(self._buffer)
 
     def send(self, pass_number: int, runs: Runs, stopped: Callable[[], bool]) -> Sending:
         """Send these pages as part of a pass; less of them if `stopped` says so."""
-        rows = np.frombuffer(self._ram.view(), dtype=np.uint8).reshape(-1, PAGE_BYTES)
-        # Not `split_zero`: what is sent was touched, and asking the host which pages were costs
-        # as much as all of RAM has, for each portion.
-        contents, zeros = split(runs, nonzero_marks(rows.view(np.uint64), runs))
+        packing = _Packing(self._rows, runs, self._buffer, self._scratch)
         sent = Sent()
-        queue = RunQueue(zeros)
-        while len(queue) and not stopped():
-            taken = queue.take(len(queue))
-            frame = self._encoder.encode(ZeroPages(runs_to_wire(taken)))
-            yield frame
-            sent += Sent(_size(frame), zero_pages=page_count(taken))
-        queue = RunQueue(contents)
-        while len(queue) and not stopped():
-            taken = queue.take(FRAME_PAGES)
-            pages = page_count(taken)
-            copy = self._buffer[:pages]
-            _gather(rows, taken, copy)
-            message = RamPages(pass_number, runs_to_wire(taken), copy.data.cast("B"))
-            frame = self._frame(message)
+        while not stopped():
+            contents = packing.next()
+            if not len(contents):
+                break
+            pages = page_count(contents)
+            data = self._buffer[:pages].data.cast("B")
+            frame = self._frame(RamPages(pass_number, runs_to_wire(contents), data))
             began_ms = self._now_ms()
             yield frame
             self._adaptive.sent(_size(frame), self._now_ms() - began_ms)
             sent += Sent(_size(frame), normal_pages=pages)
+        zeros = RunQueue(packing.zeros())
+        while len(zeros) and not stopped():
+            taken = zeros.take(len(zeros))
+            frame = self._encoder.encode(ZeroPages(runs_to_wire(taken)))
+            yield frame
+            sent += Sent(_size(frame), zero_pages=page_count(taken))
         return sent
 
     def _frame(self, message: RamPages) -> list[BytesLike]:
@@ -138,17 +136,49 @@ class RamSender:
         return self._adaptive.pays(packed_bytes / len(sample), self.limit_ms_per_byte)
 
 
+class _Packing:
+    """Pages on their way into frames: those with contents are packed, those of zeros noted."""
+
+    def __init__(self, rows: Pages, runs: Runs, buffer: Pages, scratch: Pages) -> None:
+        """Take the pages of `runs` out of `rows`, and pack them into `buffer`."""
+        self._rows = rows
+        self._queue = RunQueue(runs)
+        self._buffer = buffer
+        self._scratch = scratch
+        self._zeros: list[Runs] = []
+
+    def next(self) -> Runs:
+        """Fill the buffer, and return the pages that are in it; none when all are done."""
+        packed: list[Runs] = []
+        filled = 0
+        while len(self._queue) and FRAME_PAGES - filled >= _ROOM_PAGES_MIN:
+            taken = self._queue.take(FRAME_PAGES - filled)
+            contents = self._pack(taken, self._buffer[filled : filled + page_count(taken)])
+            filled += page_count(contents)
+            packed.append(contents)
+        return union(_NO_RUNS, np.concatenate(packed)) if packed else _NO_RUNS
+
+    def zeros(self) -> Runs:
+        """Return the pages that were found to be zero."""
+        return union(_NO_RUNS, np.concatenate(self._zeros)) if self._zeros else _NO_RUNS
+
+    def _pack(self, runs: Runs, place: Pages) -> Runs:
+        """Copy the pages to the beginning of `place`, but for zeros; return those copied.
+
+        They are looked at once they are here: the copy is in the cache, and is what is sent.
+        """
+        gather(self._rows, runs, place)
+        marks = nonzero_marks(place.view(np.uint64), one_run(0, len(place)))
+        kept = np.flatnonzero(marks)
+        if kept.size == len(place):
+            return runs
+        contents, zeros = split(runs, marks)
+        self._zeros.append(zeros)
+        packed = self._scratch[: kept.size]
+        place.take(kept, axis=0, out=packed, mode="clip")
+        np.copyto(place[: kept.size], packed)
+        return contents
+
+
 def _size(frame: list[BytesLike]) -> int:
     return sum(size_bytes(piece) for piece in frame)
-
-
-def _gather(rows: _Pages, runs: Runs, copy: _Pages) -> None:
-    """Copy the pages of the runs one after the other; numpy lets other threads run meanwhile."""
-    if len(runs) > _COPIED_RUNS_MAX:
-        # Any other mode would copy once more, to undo it all should an index be wrong.
-        rows.take(indexes_of(runs), axis=0, out=copy, mode="clip")
-        return
-    start = 0
-    for first, after in runs.tolist():
-        np.copyto(copy[start : start + after - first], rows[first:after])
-        start += after - first
