@@ -76,6 +76,34 @@ def test_what_does_not_compress_goes_as_it_is() -> None:
     assert len(stream) > PAGE_BYTES * 0.9
 
 
+def compressed(ram: BitmapRam, pages: int) -> tuple[bytes, StreamEncoder]:
+    encoder = StreamEncoder()
+    encoder.compress_ram(1)
+    sender = RamSender(ram, encoder, Compression.ALWAYS)
+    return written(sender.send(1, one_run(0, pages), lambda: False))[0], encoder
+
+
+def test_noise_among_text_is_kept_apart_when_it_is_compressed() -> None:
+    contents = np.frombuffer(TEXT * PAGES, dtype=np.uint8).reshape(PAGES, PAGE_BYTES).copy()
+    noise = np.random.default_rng(1).integers(1, 255, (PAGES // 2, PAGE_BYTES), dtype=np.uint8)
+    contents[::2] = noise
+    source, target = BitmapRam(contents.reshape(-1)), filled(2)
+    stream, encoder = compressed(source, PAGES)
+    # Each page of noise as it is, and hardly anything for the rest.
+    assert noise.nbytes < len(stream) < noise.nbytes * 1.01
+    assert noise[100].tobytes() in stream
+    assert receive(encoder.header() + stream, target, 1 << 20) is None
+    assert target.view() == source.view()
+
+
+def test_what_only_looks_like_noise_is_compressed_all_the_same() -> None:
+    contents = np.frombuffer(TEXT * 32, dtype=np.uint8).reshape(32, PAGE_BYTES).copy()
+    # The same noise again and again.
+    contents[::2] = np.random.default_rng(1).integers(1, 255, PAGE_BYTES, dtype=np.uint8)
+    stream, _ = compressed(BitmapRam(contents.reshape(-1)), 32)
+    assert len(stream) < 2 * PAGE_BYTES
+
+
 @pytest.mark.parametrize(("send_ms", "is_less"), [(5.0, True), (0.02, False)])
 def test_where_it_adapts_it_compresses_on_a_slow_link_only(send_ms: float, is_less: bool) -> None:
     clock = [0.0]
