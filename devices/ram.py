@@ -134,6 +134,13 @@ class Ram(Protocol):
         """Scatter the pages in `data`, in order, to `page_indexes` (the target's side)."""
         ...
 
+    def landing(self, runs: Runs) -> list[memoryview] | None:
+        """Give writable views of these runs, in order, where a stream is best read straight there.
+
+        None where `place` is the better way. They count as written, as with `receive_view`.
+        """
+        ...
+
     def zero_pages(self, indexes: Indexes) -> None:
         """Make these pages zero, writing only to those that are not."""
         ...
@@ -263,6 +270,9 @@ class BitmapRam:
         scatter(self._bytes.reshape(-1, PAGE_BYTES), checked, pages)
         self._note_runs(checked)
 
+    def landing(self, runs: Runs) -> list[memoryview] | None:
+        return None
+
     def load_pages(self, page_indexes: Indexes, data: Buffer) -> None:
         indexes = self._check_indexes(page_indexes)
         given = _as_bytes(data)
@@ -332,10 +342,7 @@ class BitmapRam:
         self._record.mark_scattered(indexes)
 
     def _note_runs(self, runs: Runs) -> None:
-        if len(runs) == 1:
-            self._note(int(runs[0, 0]), int(runs[0, 1]))
-        else:
-            self._note_scattered(indexes_of(runs))
+        self._note_scattered(indexes_of(runs))
 
     def _check_placed(self, runs: Runs, data: memoryview) -> Runs:
         checked = self._check_runs(runs)

@@ -26,7 +26,7 @@ from devices.page_copies import Pages, gather
 from devices.page_runs import Marks, Runs, one_run, page_count, split, union
 from devices.ram import PAGE_BYTES, Ram
 from devices.varied_pages import varied_marks
-from devices.zero_pages import nonzero_marks
+from devices.zero_pages import filled_marks
 from engine.adaptive_compression import SAMPLE_BYTES, AdaptiveCompression
 from engine.codec import StreamEncoder
 from engine.messages import RamPages, ZeroPages
@@ -41,7 +41,7 @@ FRAME_PAGES = 512
 #: To so much of its size something has to shrink, or it does not compress.
 _SHRUNK_MAX = 0.95
 #: With less room than this in a frame no more is looked for: the start of it would cost more.
-_ROOM_PAGES_MIN = 64
+_ROOM_PAGES_MIN = 192
 
 
 class Compression(Enum):
@@ -96,18 +96,19 @@ class RamSender:
         #: What a byte takes by the bandwidth limit; 0: there is none.
         self.limit_ms_per_byte = 0.0
         self._encoder = encoder
-        self._buffer = np.empty((FRAME_PAGES, PAGE_BYTES), dtype=np.uint8)
-        self._scratch = np.empty_like(self._buffer)
+        self._read, self._packed, self._sorted = (
+            np.empty((FRAME_PAGES, PAGE_BYTES), dtype=np.uint8) for _ in range(3)
+        )
 
     def send(self, pass_number: int, runs: Runs, stopped: Callable[[], bool]) -> Sending:
         """Send these pages as part of a pass; less of them if `stopped` says so."""
-        packing = _Packing(self._rows, runs, self._buffer, self._scratch)
+        packing = _Packing(self._rows, runs, self._read, self._packed)
         sent = Sent()
         while not stopped():
-            contents = packing.next()
+            contents, packed = packing.next()
             if not len(contents):
                 break
-            for message, is_varied in self._messages(pass_number, contents):
+            for message, is_varied in self._messages(pass_number, contents, packed):
                 frame = self._frame(message, is_varied=is_varied)
                 began_ms = self._now_ms()
                 yield frame
@@ -121,20 +122,21 @@ class RamSender:
             sent += Sent(_size(frame), zero_pages=page_count(taken))
         return sent
 
-    def _messages(self, pass_number: int, contents: Runs) -> Iterator[tuple[RamPages, bool]]:
-        """Say what is in the buffer; to be compressed, with what will not shrink kept apart.
+    def _messages(
+        self, pass_number: int, contents: Runs, packed: Pages
+    ) -> Iterator[tuple[RamPages, bool]]:
+        """Say what is packed; to be compressed, with what will not shrink kept apart.
 
         Sorted like that it takes little more than half the time, and is smaller: noise between
         two pages of text fills the table in which zstd looks for what it has seen.
         """
-        packed = self._buffer[: page_count(contents)]
         marks = varied_marks(packed) if self._compression is Compression.ALWAYS else _NO_MARKS
         if not marks.any() or marks.all():
             yield RamPages(pass_number, runs_to_wire(contents), packed.data.cast("B")), False
             return
         varied, others = split(contents, marks)
         for runs, which in ((others, ~marks), (varied, marks)):
-            sorted_out = self._scratch[: page_count(runs)]
+            sorted_out = self._sorted[: page_count(runs)]
             packed.take(np.flatnonzero(which), axis=0, out=sorted_out, mode="clip")
             message = RamPages(pass_number, runs_to_wire(runs), sorted_out.data.cast("B"))
             yield message, runs is varied
@@ -169,45 +171,46 @@ class RamSender:
 class _Packing:
     """Pages on their way into frames: those with contents are packed, those of zeros noted."""
 
-    def __init__(self, rows: Pages, runs: Runs, buffer: Pages, scratch: Pages) -> None:
-        """Take the pages of `runs` out of `rows`, and pack them into `buffer`."""
+    def __init__(self, rows: Pages, runs: Runs, read: Pages, packed: Pages) -> None:
+        """Take the pages of `runs` out of `rows`, by way of `read`, and pack them in `packed`."""
         self._rows = rows
         self._queue = RunQueue(runs)
-        self._buffer = buffer
-        self._scratch = scratch
+        self._read = read
+        self._packed = packed
         self._zeros: list[Runs] = []
 
-    def next(self) -> Runs:
-        """Fill the buffer, and return the pages that are in it; none when all are done."""
-        packed: list[Runs] = []
+    def next(self) -> tuple[Runs, Pages]:
+        """Return the next pages with contents, and these; none when all are done."""
+        found: list[Runs] = []
         filled = 0
         while len(self._queue) and FRAME_PAGES - filled >= _ROOM_PAGES_MIN:
-            taken = self._queue.take(FRAME_PAGES - filled)
-            contents = self._pack(taken, self._buffer[filled : filled + page_count(taken)])
-            filled += page_count(contents)
-            packed.append(contents)
-        return union(_NO_RUNS, np.concatenate(packed)) if packed else _NO_RUNS
+            runs = self._queue.take(FRAME_PAGES - filled)
+            read = self._read[: page_count(runs)]
+            gather(self._rows, runs, read)
+            # Looked at once they are here: the copy is in the cache, and is what is sent.
+            marks = filled_marks(read.view(np.uint64))
+            if marks.all() and not filled:
+                return runs, read
+            if not marks.any():
+                self._zeros.append(runs)
+                continue
+            contents, zeros = split(runs, marks)
+            pages = page_count(contents)
+            read.compress(marks, axis=0, out=self._packed[filled : filled + pages])
+            filled += pages
+            found.append(contents)
+            self._zeros.append(zeros)
+        return _joined(found), self._packed[:filled]
 
     def zeros(self) -> Runs:
         """Return the pages that were found to be zero."""
-        return union(_NO_RUNS, np.concatenate(self._zeros)) if self._zeros else _NO_RUNS
+        return _joined(self._zeros)
 
-    def _pack(self, runs: Runs, place: Pages) -> Runs:
-        """Copy the pages to the beginning of `place`, but for zeros; return those copied.
 
-        They are looked at once they are here: the copy is in the cache, and is what is sent.
-        """
-        gather(self._rows, runs, place)
-        marks = nonzero_marks(place.view(np.uint64), one_run(0, len(place)))
-        kept = np.flatnonzero(marks)
-        if kept.size == len(place):
-            return runs
-        contents, zeros = split(runs, marks)
-        self._zeros.append(zeros)
-        packed = self._scratch[: kept.size]
-        place.take(kept, axis=0, out=packed, mode="clip")
-        np.copyto(place[: kept.size], packed)
-        return contents
+def _joined(runs: list[Runs]) -> Runs:
+    if len(runs) == 1:
+        return runs[0]
+    return union(_NO_RUNS, np.concatenate(runs)) if runs else _NO_RUNS
 
 
 def _size(frame: list[BytesLike]) -> int:

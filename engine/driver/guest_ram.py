@@ -13,6 +13,9 @@ from devices.ram import BitmapRam
 from engine.driver.memory import Memory
 from engine.profile import DirtyTracking
 
+#: In up to so many runs the pages of a message are read straight into RAM.
+_LANDING_RUNS_MAX = 16
+
 
 class GuestRam(BitmapRam):
     """RAM from the host: what was never touched is not dirty but zero, and is not read."""
@@ -39,6 +42,12 @@ class GuestRam(BitmapRam):
         """Write pages, as a stream brings them, by way of the host's own memory."""
         self._memory.place(self._check_placed(runs, data), data)
         self._note_runs(runs)
+
+    def landing(self, runs: Runs) -> list[memoryview] | None:
+        # Where pages are not there yet, each would cost a fault; where runs are many, a read.
+        if not self._memory.is_preallocated or len(runs) > _LANDING_RUNS_MAX:
+            return None
+        return [self.receive_view(first, end - first) for first, end in runs.tolist()]
 
     def zero_runs(self, runs: Runs) -> None:
         checked = self._check_runs(runs)

@@ -87,6 +87,11 @@ class Memory(Protocol):
         """Whether it was zero at first, and nobody but who has its buffer ever wrote to it."""
         ...
 
+    @property
+    def is_preallocated(self) -> bool:
+        """Whether all of it is in memory, and in this process's page tables."""
+        ...
+
     def place(self, runs: Runs, data: memoryview) -> None:
         """Write the pages that a stream brings; they are inside, and the data is theirs."""
         ...
@@ -320,6 +325,11 @@ class GuestMemory:
     def is_its_own(self) -> bool:
         """Whether nobody else was ever lent it, and it was never somebody else's."""
         return self._is_its_own
+
+    @property
+    def is_preallocated(self) -> bool:
+        """Whether all of it is there already."""
+        return self._is_preallocated
 
     def place(self, runs: Runs, data: memoryview) -> None:
         """Write to the file what a stream brings: new pages, mostly.

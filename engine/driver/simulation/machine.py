@@ -97,6 +97,11 @@ class SimulatedMemory:
         """Say so: there is nobody else."""
         return True
 
+    @property
+    def is_preallocated(self) -> bool:
+        """Say so: it is all there."""
+        return True
+
     def place(self, runs: Runs, data: memoryview) -> None:
         """Write what a stream brings."""
         scatter(
