@@ -41,16 +41,19 @@ def receive_ram(
 
     The pages of a message for which `land` finds places are read to there instead.
     """
+    declined = -1
     while True:
         item = decoder.next()
         if item is None:
-            arriving = decoder.arriving_ram()
-            places = land(arriving) if arriving is not None else None
-            if arriving is not None and places is not None:
-                if not (yield from _fill(places, arriving)):
-                    return None
-                decoder.arrived(arriving)
-                continue
+            arriving = decoder.arriving_ram() if declined != decoder.sequence else None
+            if arriving is not None:
+                places = land(arriving)
+                if places is not None:
+                    if not (yield from _fill(places, arriving)):
+                        return None
+                    decoder.arrived(arriving)
+                    continue
+                declined = decoder.sequence
             came = yield decoder.room()
             if not came:
                 return None
