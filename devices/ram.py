@@ -21,23 +21,29 @@ The rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from devices.dirty import DirtyBitmap, DirtyRecord
-from devices.page_runs import Indexes, Runs, difference, indexes_of, one_run, runs_of, split
+from devices.page_copies import scatter
+from devices.page_runs import (
+    Indexes,
+    Runs,
+    difference,
+    indexes_of,
+    one_run,
+    page_count,
+    runs_of,
+    split,
+)
 from devices.zero_pages import nonzero_marks
 
 #: Bytes in a page, on the wire and in the dirty bitmap (x86's; QEMU's TARGET_PAGE_SIZE there).
 PAGE_BYTES = 4096
 #: 64-bit words in a page.
 PAGE_WORDS = PAGE_BYTES // 8
-
-#: Bytes given to a hash function in one go: large enough for hashlib to let other threads run.
-_DIGEST_BYTES = 16 << 20
 
 Rows: TypeAlias = npt.NDArray[np.uint64]
 Buffer: TypeAlias = bytes | bytearray | memoryview | npt.NDArray[np.uint8] | npt.NDArray[np.uint64]
@@ -101,6 +107,13 @@ class Ram(Protocol):
         """Give a read-only view of the whole of RAM, without copying."""
         ...
 
+    def stream_view(self) -> memoryview:
+        """Give the same as `view`, to whoever reads much of RAM once, by the cheapest way in.
+
+        It shows this RAM until RAM is handed over; ask for it anew for each migration.
+        """
+        ...
+
     def page_view(self, first_page: int, count: int) -> memoryview:
         """Give a read-only view of whole pages, without copying."""
         ...
@@ -113,12 +126,19 @@ class Ram(Protocol):
         """
         ...
 
-    def place(self, first_page: int, data: memoryview) -> None:
-        """Write whole pages, one after another from `first_page`, as a stream brings them."""
+    def place(self, runs: Runs, data: memoryview) -> None:
+        """Write the pages of these runs, one after another in `data`, as a stream brings them."""
         ...
 
     def load_pages(self, page_indexes: Indexes, data: Buffer) -> None:
         """Scatter the pages in `data`, in order, to `page_indexes` (the target's side)."""
+        ...
+
+    def landing(self, runs: Runs) -> list[memoryview] | None:
+        """Give writable views of these runs, in order, where a stream is best read straight there.
+
+        None where `place` is the better way. They count as written, as with `receive_view`.
+        """
         ...
 
     def zero_pages(self, indexes: Indexes) -> None:
@@ -157,10 +177,6 @@ class Ram(Protocol):
 
     def stop_tracking(self) -> None:
         """Stop recording writes and forget all marks."""
-        ...
-
-    def digest(self, update: Callable[[memoryview], object]) -> None:
-        """Hand the whole of RAM, in order, to `update` (such as `hashlib.sha256().update`)."""
         ...
 
 
@@ -232,21 +248,30 @@ class BitmapRam:
                 f" not {rows_uint64_2d.dtype} in shape {rows_uint64_2d.shape}"
             )
         self._rows[indexes] = rows_uint64_2d
-        self._record.mark_scattered(indexes)
+        self._note_scattered(indexes)
 
     def view(self) -> memoryview:
         return self._view.toreadonly()
+
+    def stream_view(self) -> memoryview:
+        return self.view()
 
     def page_view(self, first_page: int, count: int) -> memoryview:
         return self._pages(first_page, count).toreadonly()
 
     def receive_view(self, first_page: int, count: int) -> memoryview:
         pages = self._pages(first_page, count)
-        self._record.mark(first_page, first_page + count)
+        self._note(first_page, first_page + count)
         return pages
 
-    def place(self, first_page: int, data: memoryview) -> None:
-        self.receive_view(first_page, data.nbytes // PAGE_BYTES)[:] = data
+    def place(self, runs: Runs, data: memoryview) -> None:
+        checked = self._check_placed(runs, data)
+        pages = np.frombuffer(data, dtype=np.uint8).reshape(-1, PAGE_BYTES)
+        scatter(self._bytes.reshape(-1, PAGE_BYTES), checked, pages)
+        self._note_runs(checked)
+
+    def landing(self, runs: Runs) -> list[memoryview] | None:
+        return None
 
     def load_pages(self, page_indexes: Indexes, data: Buffer) -> None:
         indexes = self._check_indexes(page_indexes)
@@ -257,7 +282,7 @@ class BitmapRam:
             )
         # numpy takes care of data that starts at an odd address, as a network buffer may.
         self._rows[indexes] = given.view(np.uint64).reshape(-1, PAGE_WORDS)
-        self._record.mark_scattered(indexes)
+        self._note_scattered(indexes)
 
     def zero_pages(self, indexes: Indexes) -> None:
         self._zero(runs_of(np.unique(self._check_indexes(indexes))))
@@ -288,11 +313,6 @@ class BitmapRam:
     def stop_tracking(self) -> None:
         self._record.stop()
 
-    def digest(self, update: Callable[[memoryview], object]) -> None:
-        whole = self.view()
-        for start in range(0, self.size_bytes, _DIGEST_BYTES):
-            update(whole[start : start + _DIGEST_BYTES])
-
     def _holding(self, runs: Runs) -> Runs:
         """Return the pages of the runs that may hold contents; the rest is known to be zero."""
         return runs
@@ -304,14 +324,31 @@ class BitmapRam:
     def _zero(self, runs: Runs) -> None:
         written = indexes_of(self._with_contents(runs))
         self._rows[written] = 0
-        self._record.mark_scattered(written)
+        self._note_scattered(written)
 
     def _put(self, offset: int, given: npt.NDArray[np.uint8]) -> None:
         if given.size == 0:
             return
         end = offset + given.size
         self._bytes[offset:end] = given
-        self._record.mark(offset // PAGE_BYTES, (end - 1) // PAGE_BYTES + 1)
+        self._note(offset // PAGE_BYTES, (end - 1) // PAGE_BYTES + 1)
+
+    def _note(self, first_page: int, end_page: int) -> None:
+        """Hear that these pages were written."""
+        self._record.mark(first_page, end_page)
+
+    def _note_scattered(self, indexes: Indexes) -> None:
+        """Hear that each of these pages was written."""
+        self._record.mark_scattered(indexes)
+
+    def _note_runs(self, runs: Runs) -> None:
+        self._note_scattered(indexes_of(runs))
+
+    def _check_placed(self, runs: Runs, data: memoryview) -> Runs:
+        checked = self._check_runs(runs)
+        if data.nbytes != page_count(checked) * PAGE_BYTES:
+            raise RamShapeError(f"{page_count(checked)} pages are not {data.nbytes} bytes")
+        return checked
 
     def _check_span(self, offset: int, length: int) -> None:
         if offset < 0 or length < 0 or offset + length > self.size_bytes:

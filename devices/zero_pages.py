@@ -22,6 +22,12 @@ _PIECE_PAGES_MIN = 8
 _GATHERED_PAGES = 128
 
 
+def filled_marks(rows: npt.NDArray[np.uint64]) -> Marks:
+    """Say the same for each of some pages next to each other that are in the cache already."""
+    marks: Marks = rows[:, 0] != 0
+    return marks if marks.all() else np.bitwise_or.reduce(rows, axis=1) != 0
+
+
 def nonzero_marks(rows: npt.NDArray[np.uint64], runs: Runs) -> Marks:
     """Say for each page of the runs, in order, whether it holds anything but zeros.
 

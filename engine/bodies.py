@@ -12,13 +12,15 @@ What may live here: msgpack and its limits. Rules:
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from typing import Any, NoReturn, cast
 
 import msgpack
 
 from engine.errors import MalformedMessage
+from engine.message_shape import RUN_BYTES, RUNS_MAX
 from engine.messages import MESSAGES, Message, RamPages
-from engine.shapes import BytesLike, Mismatch, RecordOf, size_bytes
+from engine.shapes import U32_MAX, BytesLike, Mismatch, RecordOf, size_bytes
 
 #: Bytes in one field from this size on are handed on as they are, not copied into the body.
 GATHER_BYTES_MIN = 64 << 10
@@ -41,6 +43,9 @@ _PASS_BYTES_MAX = 5
 _SAME_REPLUG = "use the same version of replug at both ends"
 
 _RECORDS = {kind: RecordOf(kind) for kind in MESSAGES.values()}
+for _record in _RECORDS.values():
+    # Five milliseconds in all, which else pass between two messages: while a guest stands still.
+    _ = _record.shapes
 
 
 def write_body(message: Message) -> list[BytesLike]:
@@ -81,6 +86,40 @@ def read_body(kind: type[Message], body: BytesLike) -> Message:
     return message
 
 
+@dataclass(frozen=True)
+class RamHead:
+    """What comes before the pages in the body of RamPages."""
+
+    #: The runs.
+    runs: memoryview
+    #: Where the pages begin in the body.
+    data_start: int
+    #: How many bytes they have.
+    data_bytes: int
+
+
+def read_ram_head(body: memoryview) -> RamHead | None:
+    """Return the head of RamPages out of the first bytes of its body.
+
+    None when it is not all here, or not what such a head must be: then the whole body has to come
+    before it can be said what is wrong with it.
+    """
+    try:
+        if body[:1] != _FIELDS_3:
+            return None
+        pass_number, start = _pass_number(body)
+        runs, start = _octets(body, start)
+        data_bytes, start = _length(body, start)
+        # Its other bounds are those of the frame, which have been held.
+        if not isinstance(pass_number, int) or not 0 <= pass_number <= U32_MAX or not data_bytes:
+            return None
+        if not 0 < len(runs) <= RUNS_MAX * RUN_BYTES or len(runs) % RUN_BYTES:
+            return None
+    except Mismatch:
+        return None
+    return RamHead(runs, start, data_bytes)
+
+
 def lend_ram_pages(body: BytesLike) -> RamPages:
     """Return the same as `read_body`, its fields views of `body`: RAM is not copied here."""
     view = memoryview(body)
@@ -112,14 +151,20 @@ def _pass_number(view: memoryview) -> tuple[Any, int]:
 
 def _octets(view: memoryview, start: int) -> tuple[memoryview, int]:
     """Return bytes that are packed at `start`, and where what follows begins."""
+    count, start = _length(view, start)
+    if count > len(view) - start:
+        raise Mismatch(f"{count} bytes", f"{len(view) - start}")
+    return view[start : start + count], start + count
+
+
+def _length(view: memoryview, start: int) -> tuple[int, int]:
+    """Return how many bytes are packed at `start`, and where they begin."""
     length = _BIN_LENGTHS.get(view[start] if start < len(view) else -1)
     if length is None or start + 1 + length.size > len(view):
         raise Mismatch("bytes", "something else")
     start += 1 + length.size
     (count,) = length.unpack_from(view, start - length.size)
-    if count > len(view) - start:
-        raise Mismatch(f"{count} bytes", f"{len(view) - start}")
-    return view[start : start + count], start + count
+    return count, start
 
 
 def malformed(kind: type[Message], mismatch: Mismatch, remedy: str) -> MalformedMessage:

@@ -23,6 +23,7 @@ from typing import get_args
 
 import zstandard
 
+from engine.arriving_ram import ArrivingRam, arriving_ram
 from engine.bodies import lend_ram_pages, read_body, write_body
 from engine.errors import MalformedMessage, StreamError, Truncated
 from engine.framing import (
@@ -34,6 +35,7 @@ from engine.framing import (
     check_body_bytes,
     check_frame,
     check_magic,
+    check_sequence,
     check_stream_header,
     read_frame_header,
     write_frame_header,
@@ -196,6 +198,34 @@ class StreamDecoder:
     def came(self, size: int) -> None:
         """Take the first `size` bytes that were written to the last `room`."""
         self._pending.came(size)
+
+    def arriving_ram(self) -> ArrivingRam | None:
+        """Return the message of RAM whose head has come, but not all of it; None if that is not so.
+
+        Whoever puts its pages in place calls `arrived` then; what has come of it is not kept here.
+        """
+        self._look_ahead()
+        frame = self._frame
+        if frame is None or self.buffered_bytes >= self._needed_bytes() or self._failure:
+            return None
+        return arriving_ram(frame, self._pending.view(self.buffered_bytes))
+
+    def arrived(self, arriving: ArrivingRam) -> None:
+        """Take note that all of it is in place, and hold it to its checksum and its number.
+
+        Raises ChecksumMismatch or UnexpectedMessage: the decoder has failed then.
+        """
+        assert self._frame is not None
+        try:
+            arriving.check(self._sequence)
+            check_sequence(self._frame, self._sequence)
+        except StreamError as failure:
+            self._failure = failure
+            raise
+        finally:
+            self._pending.drop(self.buffered_bytes)
+        self._frame = None
+        self._sequence += 1
 
     def feed(self, data: BytesLike) -> None:
         """Take the next bytes of the stream, in whatever piece they came.

@@ -25,7 +25,7 @@ _WITH_ARGUMENT = """
 
 _ALONE = """
     alt-grab async-teardown audio-help ctrl-grab enable-fips enable-kvm enable-sync-profile
-    full-screen jitdump mem-prealloc no-acpi no-fd-bootchk no-hpet no-quit no-reboot no-shutdown
+    full-screen jitdump no-acpi no-fd-bootchk no-hpet no-quit no-reboot no-shutdown
     no-user-config nographic one-insn-per-tb only-migratable perfmap portrait s semihosting
     singlestep snapshot usb win2k-hack xen-attach xen-domid-restrict
 """

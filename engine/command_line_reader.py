@@ -80,6 +80,7 @@ class OptionReader:
         self._uuid = UUID_NONE
         self._machine: MachineType = "q35"
         self._ram_bytes = RAM_BYTES_DEFAULT
+        self._ram_preallocated = False
         self._netdevs = NetdevTable()
         self._text_ids: dict[str, set[str]] = {"device": set(), "netdev": set()}
         self._devices: list[Options] = []
@@ -104,6 +105,7 @@ class OptionReader:
             uuid=self._uuid,
             machine=self._machine,
             ram_bytes=self._ram_bytes,
+            ram_preallocated=self._ram_preallocated,
             netdevs=tuple(self._netdevs),
             devices=tuple(self._devices),
             profile=self._load_profile(),
@@ -136,6 +138,10 @@ class OptionReader:
     def start_paused(self) -> None:
         """Take -S."""
         self._start_paused = True
+
+    def preallocate_memory(self) -> None:
+        """Take -mem-prealloc."""
+        self._ram_preallocated = True
 
     def no_defaults(self) -> None:
         """Take -nodefaults: there are no default devices here."""
@@ -312,7 +318,11 @@ def _global_members(options: Options) -> tuple[str, str, str]:
 
 #: The options that are carried out and have no argument.
 ALONE: Mapping[str, Callable[[OptionReader], None]] = MappingProxyType(
-    {"S": OptionReader.start_paused, "nodefaults": OptionReader.no_defaults}
+    {
+        "S": OptionReader.start_paused,
+        "mem-prealloc": OptionReader.preallocate_memory,
+        "nodefaults": OptionReader.no_defaults,
+    }
 )
 
 #: The options that are carried out with an argument. Each is given the option as it was written,

@@ -27,6 +27,8 @@ class VmConfiguration:
     machine: MachineType
     #: -m, in bytes: whole pages.
     ram_bytes: int
+    #: -mem-prealloc.
+    ram_preallocated: bool
     #: -netdev, in order.
     netdevs: tuple[Netdev, ...]
     #: -device, in order.

@@ -178,14 +178,28 @@ def read_frame_header(header: bytes, direction: Direction) -> FrameHeader:
     return FrameHeader(kind, compressed, wire_bytes, raw_bytes, checksum, sequence)
 
 
+def parts_of_header(header: BytesLike) -> tuple[BytesLike, BytesLike]:
+    """Return what the checksum covers of a frame header: before and after the checksum."""
+    return header[: _FRAME_START.size], header[_SEQUENCE_OFFSET:FRAME_HEADER_BYTES]
+
+
 def check_frame(frame: FrameHeader, header: BytesLike, body: BytesLike, sequence: int) -> None:
     """Hold a whole frame to its checksum, then to `sequence`, the number it should have.
 
     Raises ChecksumMismatch or UnexpectedMessage.
     """
-    start, end = header[: _FRAME_START.size], header[_SEQUENCE_OFFSET:FRAME_HEADER_BYTES]
-    came = frame_checksum(start, end, (body,))
+    start, end = parts_of_header(header)
+    check_checksum(frame_checksum(start, end, (body,)), frame, sequence)
+    check_sequence(frame, sequence)
+
+
+def check_checksum(came: int, frame: FrameHeader, sequence: int) -> None:
+    """Raise ChecksumMismatch unless what came of a frame has the checksum of its header."""
     _check_checksum(came, frame.checksum, f"frame {sequence} ({frame.kind.__name__})")
+
+
+def check_sequence(frame: FrameHeader, sequence: int) -> None:
+    """Raise UnexpectedMessage unless a frame has the number it should have."""
     if frame.sequence != sequence:
         raise UnexpectedMessage(
             expected=f"frame {sequence}",

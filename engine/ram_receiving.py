@@ -4,18 +4,21 @@ What may live here: what becomes of a frame of RAM. Rules:
 
 - a generator yields where the next bytes belong, and is sent how many came; 0 is the end. It does
   no I/O: a thread drives it, or a loop;
-- a frame is whole and its checksum right, its runs are inside RAM and fit its data, before a byte
-  of RAM changes;
+- a frame's runs are inside RAM and fit its data before a byte of RAM changes;
+- a frame is whole and its checksum right before a byte of RAM changes, too, unless RAM says that
+  the stream is best read straight into it. Then the checksum is known when the pages are in place,
+  and a wrong one is the end of the stream as ever: what RAM holds then is not run;
 - whether RAM may come now is asked of `Target` before this begins: it is the machines' answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from typing import TypeAlias
 
 from devices.page_runs import page_count
 from devices.ram import PAGE_BYTES, Ram
+from engine.arriving_ram import ArrivingRam
 from engine.codec import StreamDecoder
 from engine.errors import MalformedMessage
 from engine.messages import Message, RamPages, ZeroPages
@@ -25,13 +28,32 @@ from engine.wire_runs import runs_from_wire
 #: Places for bytes out, how many came in; the first message that is not RAM is what it returns,
 #: None at the end of the stream.
 Receiving: TypeAlias = Generator[memoryview, int, Message | None]
+#: Finds the places of pages that arrive: where the stream can be read to, or None.
+Land: TypeAlias = Callable[[ArrivingRam], list[memoryview] | None]
 
 
-def receive_ram(decoder: StreamDecoder, take: Callable[[RamPages | ZeroPages], None]) -> Receiving:
-    """Give every message of RAM to `take`, and return the first that is none."""
+def receive_ram(
+    decoder: StreamDecoder,
+    take: Callable[[RamPages | ZeroPages], None],
+    land: Land = lambda _: None,
+) -> Receiving:
+    """Give every message of RAM to `take`, and return the first that is none.
+
+    The pages of a message for which `land` finds places are read to there instead.
+    """
+    declined = -1
     while True:
         item = decoder.next()
         if item is None:
+            arriving = decoder.arriving_ram() if declined != decoder.sequence else None
+            if arriving is not None:
+                places = land(arriving)
+                if places is not None:
+                    if not (yield from _fill(places, arriving)):
+                        return None
+                    decoder.arrived(arriving)
+                    continue
+                declined = decoder.sequence
             came = yield decoder.room()
             if not came:
                 return None
@@ -40,6 +62,36 @@ def receive_ram(decoder: StreamDecoder, take: Callable[[RamPages | ZeroPages], N
             take(item[1])
         else:
             return item[1]
+
+
+def _fill(places: Iterable[memoryview], arriving: ArrivingRam) -> Generator[memoryview, int, bool]:
+    """Read the pages to their places; False when the stream ends before."""
+    begun = arriving.begun
+    for place in places:
+        copied = min(len(begun), len(place))
+        place[:copied] = begun[:copied]
+        begun = begun[copied:]
+        arriving.came(place[:copied])
+        left = place[copied:]
+        while left:
+            came = yield left
+            if not came:
+                return False
+            # Now, while it is in the processor's cache.
+            arriving.came(left[:came])
+            left = left[came:]
+    return True
+
+
+def land_ram(ram: Ram, arriving: ArrivingRam) -> list[memoryview] | None:
+    """Return where in RAM the pages of a message are to be read to, if that is the best way.
+
+    MalformedMessage when they are outside.
+    """
+    runs = runs_from_wire(arriving.runs, ram.pages)
+    if arriving.data_bytes != page_count(runs) * PAGE_BYTES:
+        return None  # what is wrong with it is said once it is whole
+    return ram.landing(runs)
 
 
 def load_ram(ram: Ram, message: RamPages | ZeroPages) -> None:
@@ -55,9 +107,4 @@ def load_ram(ram: Ram, message: RamPages | ZeroPages) -> None:
             came=f"{size_bytes(message.data)} bytes",
             remedy="the stream is damaged; migrate again",
         )
-    start = 0
-    data = memoryview(message.data)
-    for first, after in runs.tolist():
-        end = start + (after - first) * PAGE_BYTES
-        ram.place(first, data[start:end])
-        start = end
+    ram.place(runs, memoryview(message.data))

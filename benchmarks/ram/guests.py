@@ -69,11 +69,14 @@ class Pair:
         if self._case.way is Way.DIRTY:
             rate, working = DIRTY_BYTES_PER_SECOND, working_set_bytes(self.ram_bytes)
         guest = ["-guest", f"fill=0,standby=off,working-set={working},dirty={rate}"]
+        # Where memory is handed over the target's own is of no use, and QEMU's has none either.
+        own = self._case.way is not Way.HAND_OVER
+        target = [*self._held(), *(["-mem-prealloc"] if own else [])]
         self.source = self._kept(
             start_replug("source", self._folder, self.ram_bytes, ["-S", *guest], incoming=False)
         )
         self.target = self._kept(
-            start_replug("target", self._folder, self.ram_bytes, self._held(), incoming=True)
+            start_replug("target", self._folder, self.ram_bytes, target, incoming=True)
         )
         self.source_fd = self._opened(self.source)
         if master is None:

@@ -22,7 +22,7 @@ HELP = """\
 usage: replug vm [QEMU options] [-profile NAME] [-guest KEY=VALUE,...] [-host FILE] [-journal FILE]
 
 A VM in the foreground, until QMP quit or SIGTERM. It takes QEMU's options as they are:
-  -m 1G  -M q35  -name NAME  -S  -device ...  -netdev ...  -incoming URI|defer
+  -m 1G  -mem-prealloc  -M q35  -name NAME  -S  -device ...  -netdev ...  -incoming URI|defer
   -qmp unix:PATH,server=on,wait=off    -chardev/-mon    -global DRIVER.PROPERTY=VALUE
 and its own:
   -profile native|qemu-7.2             how it behaves where replug and QEMU differ

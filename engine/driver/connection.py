@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from engine.arriving_ram import ArrivingRam
 from engine.codec import Prepared, StreamDecoder, StreamEncoder
 from engine.driver.channel import Channel, TransportError
 from engine.errors import StreamError
@@ -37,6 +38,9 @@ class RamTaker(Protocol):
 
     def take(self, message: RamPages | ZeroPages) -> None:
         """Take one message, in whatever thread; StreamError when it cannot be."""
+
+    def land(self, arriving: ArrivingRam) -> list[memoryview] | None:
+        """Find places in RAM for the pages of one that arrives; None to have it whole first."""
 
 
 @dataclass(frozen=True)
@@ -285,7 +289,9 @@ class Connection:
         while True:
             if self._decoder.begins_ram and self._ram is not None:
                 self._ram.begin()
-                return await self._channel.fill(receive_ram(self._decoder, self._ram.take))
+                return await self._channel.fill(
+                    receive_ram(self._decoder, self._ram.take, self._ram.land)
+                )
             if (item := self._decoder.next()) is not None:
                 return item[1]
             data = await self._channel.read(READ_BYTES)

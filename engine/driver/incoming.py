@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from engine import texts
+from engine.arriving_ram import ArrivingRam
 from engine.driver.channel import Channel, TransportError
 from engine.driver.connection import Connection
 from engine.driver.memory import Memory
@@ -21,7 +22,7 @@ from engine.driver.transport import Listener, SocketAddress
 from engine.errors import EngineError, MalformedMessage, StreamError
 from engine.messages import End, Hello, Message, PassEnd, RamPages, ZeroPages
 from engine.qmp.errors import QmpError
-from engine.ram_receiving import load_ram
+from engine.ram_receiving import land_ram, load_ram
 from engine.target import Target
 from engine.vm import Vm
 from statemachines.events import E
@@ -180,6 +181,11 @@ class IncomingStream:
         """Take one message of RAM, in whatever thread."""
         load_ram(self._vm.ram, message)
         self.heard_ms = self._vm.world.now_ms()
+
+    def land(self, arriving: ArrivingRam) -> list[memoryview] | None:
+        """Find places for the pages of a message that arrives, in whatever thread."""
+        self.heard_ms = self._vm.world.now_ms()
+        return land_ram(self._vm.ram, arriving)
 
     def _go_on_reading(self) -> None:
         held = self._channels is not None and self._channels.holds_main()

@@ -83,7 +83,7 @@ class LiveVm:
         self._is_ticking = False
         self._resumed_ms: float | None = None
         self._first_frames: dict[Path, float] = {}
-        self.memory = surroundings.memory(configuration.ram_bytes)
+        self.memory = surroundings.memory(configuration.ram_bytes, configuration.ram_preallocated)
         ram = GuestRam(self.memory, configuration.profile.dirty_tracking)
         self.vm = Vm(configuration, ram, self)
         self.hotplug = Hotplug(self.vm)

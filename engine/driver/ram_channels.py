@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable
 
 from engine import texts
+from engine.arriving_ram import ArrivingRam
 from engine.driver.channel import Channel, TransportError
 from engine.driver.connection import Connection, RamTaker
 from engine.driver.surroundings import Connect
@@ -195,6 +196,10 @@ class _Guest:
     def take(self, message: RamPages | ZeroPages) -> None:
         """Take one message of RAM, in whatever thread."""
         self._owner.ram.take(message)
+
+    def land(self, arriving: ArrivingRam) -> list[memoryview] | None:
+        """Find places for what arrives, in whatever thread."""
+        return self._owner.ram.land(arriving)
 
     def _heard(self, message: Message) -> None:
         match message:

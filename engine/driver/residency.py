@@ -44,6 +44,8 @@ _GAP_PAGES_MAX = 4096
 _SEEKS_MAX = 64
 #: Pages that are looked up one by one, at the most.
 _LOOKED_UP_PAGES_MAX = 4096
+#: How much of the data is most of it: from there on its own mapping is the cheaper one to read.
+_MOST = 7 / 8
 #: What st_blocks counts in.
 _STAT_BLOCK_BYTES = 512
 
@@ -89,6 +91,11 @@ class Residency:
             found, _ = self._seek(unknown, len(unknown) + page_count(unknown))
             known = union(known, found)
         return intersection(runs, known)
+
+    def is_mostly_used(self) -> bool:
+        """Say whether this process has used nearly all the data there is."""
+        used = page_count(self._used(self._all)) * PAGE_BYTES
+        return used >= _MOST * self.allocated_bytes
 
     def extents(self) -> list[tuple[int, int]]:
         """Return where it holds data: (start, end) in bytes, ascending; the rest is zero."""

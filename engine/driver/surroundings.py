@@ -40,8 +40,8 @@ class Transport:
 class Surroundings:
     """All that one VM is given."""
 
-    #: Makes guest RAM of so many bytes.
-    memory: Callable[[int], Memory]
+    #: Makes guest RAM of so many bytes, taken from the host at once or as it is used.
+    memory: Callable[[int, bool], Memory]
     #: Makes the way to other VMs, given what finds descriptors.
     transport: Callable[[ResolveFd], Transport]
     #: Makes a name for a migration, MIGRATION_NAME_BYTES long, that no other has.
@@ -59,13 +59,17 @@ def _transport(resolve_fd: ResolveFd) -> Transport:
     )
 
 
+def _memory(size_bytes: int, preallocated: bool) -> Memory:
+    return GuestMemory(size_bytes, preallocated=preallocated)
+
+
 def _warn(text: str) -> None:
     print(f"replug: {text}", file=sys.stderr, flush=True)
 
 
 #: The machine this process runs on.
 THIS_MACHINE = Surroundings(
-    memory=GuestMemory,
+    memory=_memory,
     transport=_transport,
     new_name=lambda: uuid4().bytes,
     in_thread=asyncio.to_thread,

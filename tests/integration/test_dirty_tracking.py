@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from devices.page_runs import Runs
+from devices.page_runs import Runs, indexes_of, page_count
 from devices.ram import PAGE_BYTES
 from engine.driver import dirty_kernel
 from engine.driver.guest_ram import GuestRam
@@ -78,7 +78,7 @@ def test_each_way_to_write_is_seen_and_no_reading_is(
     path.write_bytes(page(4) * 2)
     with path.open("rb", buffering=0) as file:
         assert os.readv(file.fileno(), [ram.receive_view(10, 2)]) == 2 * PAGE_BYTES
-    ram.place(520, memoryview(page(5) * 2))
+    ram.place(runs((520, 522)), memoryview(page(5) * 2))
     expected = [[2, 3], [4, 5], [6, 7], [8, 9], [10, 12], [513, 514], [520, 522]]
     assert ram.dirty_count == 9
     assert ram.take_dirty_runs().tolist() == expected
@@ -104,6 +104,97 @@ def test_tracking_can_begin_again(memory: GuestMemory, tracking: DirtyTracking) 
     ram.write(2 * PAGE_BYTES, b"x")
     assert ram.take_dirty().tolist() == [0, 1, 2, 3]
     assert ram.take_dirty().tolist() == []
+
+
+@pytest.mark.parametrize("tracking", TRACKINGS)
+def test_a_stream_reads_what_is_there_now_and_reading_counts_as_no_write(
+    memory: GuestMemory, tracking: DirtyTracking
+) -> None:
+    ram = GuestRam(memory, tracking)
+    lent = memory.lend()
+    # Not through the mapping: nothing of it is used yet.
+    os.pwrite(lent, page(1) * 100, 0)
+    os.close(lent)
+    memory.take_back()
+    ram.start_tracking(all_dirty=True)
+    ram.take_dirty_runs()
+    view = ram.stream_view()
+    assert view.readonly
+    assert view[: 100 * PAGE_BYTES] == page(1) * 100
+    assert ram.take_dirty_runs().tolist() == []
+    ram.write(3 * PAGE_BYTES, page(2))
+    assert view[3 * PAGE_BYTES : 5 * PAGE_BYTES] == page(2) + page(1)
+    assert ram.take_dirty_runs().tolist() == [[3, 4]]
+
+
+@needs_the_kernel
+def test_what_was_used_through_the_tracked_mapping_is_read_there(memory: GuestMemory) -> None:
+    ram = GuestRam(memory, DirtyTracking.KERNEL)
+    ram.write_pages(0, page(1) * 100)
+    before = mappings()
+    assert ram.stream_view()[0] == 1
+    assert mappings() == before
+    lent = memory.lend()
+    os.pwrite(lent, page(1) * 100, 200 * PAGE_BYTES)
+    os.close(lent)
+    assert ram.stream_view()[200 * PAGE_BYTES] == 1
+    assert mappings() == before + 1
+    ram.stream_view()
+    assert mappings() == before + 1
+
+
+def mappings() -> int:
+    """Count how often this process has mapped guest memory."""
+    return Path("/proc/self/maps").read_text().count("memfd:replug-ram")
+
+
+def test_zeros_that_a_stream_brings_cost_nothing_where_nothing_was_written(
+    memory: GuestMemory,
+) -> None:
+    ram = GuestRam(memory)
+    ram.write_pages(3, page(1))
+    ram.place(runs((5, 6)), memoryview(page(2)))
+    ram.write_scattered(np.array([7, 9]), np.ones((2, PAGE_BYTES // 8), dtype=np.uint64))
+    ram.receive_view(11, 1)[:] = page(3)
+    ram.load_pages(np.array([13]), page(4))
+    ram.zero_runs(runs((0, PAGES)))
+    assert not any(ram.view())
+    # Put there behind its back: it is not looked at.
+    with mmap.mmap(_descriptor_of(memory), PAGES * PAGE_BYTES) as elsewhere:
+        elsewhere[20 * PAGE_BYTES] = 1
+        ram.zero_runs(runs((0, PAGES)))
+        assert elsewhere[20 * PAGE_BYTES] == 1
+    # Once somebody else could write to it, all has to be looked at.
+    os.close(memory.lend())
+    ram.zero_runs(runs((0, PAGES)))
+    assert not any(ram.view())
+
+
+def _descriptor_of(memory: GuestMemory) -> int:
+    return int(vars(memory)["_fd"])
+
+
+@pytest.mark.parametrize("tracking", TRACKINGS)
+@pytest.mark.parametrize("which", [runs((3, 9)), runs(*((n, n + 1) for n in range(0, 80, 2)))])
+def test_preallocated_memory_is_all_there_and_takes_what_a_stream_brings(
+    which: Runs, tracking: DirtyTracking
+) -> None:
+    memory = GuestMemory(PAGES * PAGE_BYTES, preallocated=True)
+    ram = GuestRam(memory, tracking)
+    assert memory.allocated_bytes == PAGES * PAGE_BYTES
+    data = np.random.default_rng(1).bytes(page_count(which) * PAGE_BYTES)
+    ram.place(which, memoryview(data))
+    places = ram.landing(which)
+    assert GuestRam(memory).landing(which) is not None or len(which) > 16
+    if places is not None:
+        assert b"".join(places) == data
+        assert GuestRam(GuestMemory(PAGES * PAGE_BYTES)).landing(which) is None
+    placed = np.frombuffer(ram.view(), dtype=np.uint8).reshape(PAGES, -1)
+    assert placed[indexes_of(which)].tobytes() == data
+    assert not np.delete(placed, indexes_of(which), axis=0).any()
+    ram.start_tracking(all_dirty=True)
+    assert ram.take_dirty_runs().tolist() == [[0, PAGES]]
+    memory.close()
 
 
 @pytest.mark.parametrize("tracking", TRACKINGS)

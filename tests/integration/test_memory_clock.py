@@ -12,7 +12,8 @@ import pytest
 
 from devices.ram import PAGE_BYTES, BitmapRam
 from engine.driver.clock import LoopClock
-from engine.driver.memory import GuestMemory, GuestMemoryError, digest
+from engine.driver.memory import GuestMemory, GuestMemoryError
+from engine.driver.ram_digest import digest
 
 BLOCK_BYTES = 1 << 20
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine import texts
+from engine.arriving_ram import ArrivingRam
 from engine.codec import StreamEncoder
 from engine.driver.ram_channels import GatheredChannels
 from engine.messages import ChannelHello, RamPages, ZeroPages
@@ -122,6 +123,9 @@ class NoRam:
         raise AssertionError
 
     def take(self, message: RamPages | ZeroPages) -> None:
+        raise AssertionError
+
+    def land(self, arriving: ArrivingRam) -> None:
         raise AssertionError
 
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol, TextIO
 import numpy as np
 
 from devices.dirty import DirtyBitmap, DirtyRecord
+from devices.page_copies import scatter
 from devices.page_runs import Runs, intersection, one_run, union
 from devices.ram import PAGE_BYTES
 from engine.commands.dispatcher import Dispatcher
@@ -77,6 +78,10 @@ class SimulatedMemory:
         rows = np.array(blocks, dtype=np.int64).reshape(-1, 2)
         return intersection(runs, union(one_run(0, 0), rows))
 
+    def reading_view(self) -> memoryview:
+        """Return the one way there is to see it."""
+        return self.buffer.toreadonly()
+
     def dirty_record(self, choice: DirtyTracking) -> DirtyRecord:
         """Return a bitmap, whatever was chosen: what the kernel does is not simulated."""
         return DirtyBitmap(len(self.contents) // PAGE_BYTES, self.holding)
@@ -87,9 +92,23 @@ class SimulatedMemory:
     def end_tracking(self) -> None:
         """Do nothing."""
 
-    def place(self, offset: int, data: memoryview) -> None:
+    @property
+    def is_its_own(self) -> bool:
+        """Say so: there is nobody else."""
+        return True
+
+    @property
+    def is_preallocated(self) -> bool:
+        """Say so: it is all there."""
+        return True
+
+    def place(self, runs: Runs, data: memoryview) -> None:
         """Write what a stream brings."""
-        self.buffer[offset : offset + data.nbytes] = data
+        scatter(
+            np.frombuffer(self.buffer, dtype=np.uint8).reshape(-1, PAGE_BYTES),
+            runs,
+            np.frombuffer(data, dtype=np.uint8).reshape(-1, PAGE_BYTES),
+        )
 
     def lend(self) -> int:
         """Lend it to nobody: simulated VMs are on hosts of their own."""
@@ -180,7 +199,7 @@ class SimulatedVm:
             journal=journal,
             exit_with=self.exit_with,
             surroundings=Surroundings(
-                memory=lambda _size: self.memory,
+                memory=lambda _size, _preallocated: self.memory,
                 transport=self._transport,
                 new_name=network.new_name,
                 in_thread=_after_a_while,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from devices.page_runs import Runs, indexes_of
 from devices.ram import (
     PAGE_BYTES,
     PAGE_WORDS,
@@ -113,6 +113,7 @@ MISSHAPEN: list[tuple[str, Act]] = [
     ("strided", lambda ram: ram.write(0, rows(1, 2)[:, ::2])),
     ("indexes in two dimensions", lambda ram: ram.zero_pages(indexes(1, 2).reshape(1, 2))),
     ("runs in one dimension", lambda ram: ram.zero_runs(indexes(1, 2))),
+    ("place fewer", lambda ram: ram.place(runs((1, 3)), memoryview(bytes(PAGE_BYTES)))),
     ("runs of fractions", lambda ram: ram.split_zero(np.array([[1.0, 2.0]]))),
     ("an empty run", lambda ram: ram.zero_runs(runs((1, 1)))),
     ("runs that descend", lambda ram: ram.zero_runs(runs((4, 5), (1, 2)))),
@@ -238,15 +239,13 @@ def test_no_pages_at_all_is_fine(ram: BitmapRam) -> None:
     assert [part.shape for part in ram.split_zero(runs())] == [(0, 2), (0, 2)]
 
 
-def test_the_digest_is_fed_all_of_ram_in_order() -> None:
-    buffer = bytearray(np.arange(5 * 2**20, dtype=np.uint32).tobytes())
-    hashed = hashlib.sha256()
-    pieces: list[int] = []
-
-    def update(piece: memoryview) -> None:
-        pieces.append(piece.nbytes)
-        hashed.update(piece)
-
-    BitmapRam(buffer).digest(update)
-    assert hashed.digest() == hashlib.sha256(buffer).digest()
-    assert len(pieces) > 1
+@pytest.mark.parametrize("which", [runs((3, 5)), runs(*((n, n + 1) for n in range(0, 80, 2)))])
+def test_pages_are_placed_where_the_runs_say_and_count_as_written(which: Runs) -> None:
+    ram = BitmapRam(bytearray(b"a" * 80 * PAGE_BYTES))
+    ram.start_tracking()
+    pages = indexes_of(which)
+    ram.place(which, memoryview(b"".join(bytes([n + 1]) * PAGE_BYTES for n in range(len(pages)))))
+    expected = np.full(80, ord("a"), dtype=np.uint8)
+    expected[pages] = np.arange(1, len(pages) + 1)
+    assert (np.frombuffer(ram.view(), dtype=np.uint8).reshape(80, -1) == expected[:, None]).all()
+    assert ram.take_dirty_runs().tolist() == which.tolist()

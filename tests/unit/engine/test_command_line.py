@@ -51,7 +51,7 @@ def test_nothing_is_the_default_vm() -> None:
     assert (configuration.machine, configuration.ram_bytes) == ("q35", 128 * MIB)
     assert (configuration.devices, configuration.netdevs) == ((), ())
     assert configuration.profile.name == "native"
-    assert not configuration.start_paused
+    assert (configuration.start_paused, configuration.ram_preallocated) == (False, False)
     assert configuration.incoming is None
     assert (line.monitors, line.journal_path, line.ignored) == ((), None, ())
 
@@ -95,8 +95,9 @@ def test_a_line_as_libvirt_writes_it() -> None:
 
 
 def test_two_dashes_are_one() -> None:
-    configuration = parse("--m", "1G", "--S").configuration
+    configuration = parse("--m", "1G", "--S", "--mem-prealloc").configuration
     assert (configuration.ram_bytes, configuration.start_paused) == (1024 * MIB, True)
+    assert configuration.ram_preallocated
 
 
 @pytest.mark.parametrize(

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 
 import numpy as np
 import pytest
 
-from devices.page_runs import Runs, one_run
+from devices.page_runs import Runs, one_run, page_count
 from devices.ram import PAGE_BYTES, BitmapRam
-from engine.codec import StreamDecoder, StreamEncoder
-from engine.errors import ChecksumMismatch, MalformedMessage
+from engine.codec import AHEAD_BYTES, StreamDecoder, StreamEncoder
+from engine.errors import ChecksumMismatch, MalformedMessage, Truncated, UnexpectedMessage
 from engine.messages import Commit, Message, RamPages, ZeroPages
-from engine.ram_receiving import load_ram, receive_ram
+from engine.ram_receiving import land_ram, load_ram, receive_ram
 from engine.ram_sending import FRAME_PAGES, Compression, RamSender, Sending, Sent
 from tests.unit.engine.documented_frames import packed, runs, stream_header
 
@@ -40,7 +41,13 @@ def written(sending: Sending) -> tuple[bytes, Sent]:
 
 def receive(stream: bytes, ram: BitmapRam, piece_bytes: int) -> Message | None:
     decoder = StreamDecoder("from_source", lends=True)
-    receiving = receive_ram(decoder, lambda message: load_ram(ram, message))
+    return received(decoder, stream, ram, piece_bytes)
+
+
+def received(
+    decoder: StreamDecoder, stream: bytes, ram: BitmapRam, piece_bytes: int
+) -> Message | None:
+    receiving = receive_ram(decoder, lambda message: load_ram(ram, message), partial(land_ram, ram))
     at = 0
     try:
         place = next(receiving)
@@ -74,6 +81,34 @@ def test_what_does_not_compress_goes_as_it_is() -> None:
     sender = RamSender(BitmapRam(noise), encoder, Compression.ALWAYS)
     stream, _ = written(sender.send(1, one_run(0, 1), lambda: False))
     assert len(stream) > PAGE_BYTES * 0.9
+
+
+def compressed(ram: BitmapRam, pages: int) -> tuple[bytes, StreamEncoder]:
+    encoder = StreamEncoder()
+    encoder.compress_ram(1)
+    sender = RamSender(ram, encoder, Compression.ALWAYS)
+    return written(sender.send(1, one_run(0, pages), lambda: False))[0], encoder
+
+
+def test_noise_among_text_is_kept_apart_when_it_is_compressed() -> None:
+    contents = np.frombuffer(TEXT * PAGES, dtype=np.uint8).reshape(PAGES, PAGE_BYTES).copy()
+    noise = np.random.default_rng(1).integers(1, 255, (PAGES // 2, PAGE_BYTES), dtype=np.uint8)
+    contents[::2] = noise
+    source, target = BitmapRam(contents.reshape(-1)), filled(2)
+    stream, encoder = compressed(source, PAGES)
+    # Each page of noise as it is, and hardly anything for the rest.
+    assert noise.nbytes < len(stream) < noise.nbytes * 1.01
+    assert noise[100].tobytes() in stream
+    assert receive(encoder.header() + stream, target, 1 << 20) is None
+    assert target.view() == source.view()
+
+
+def test_what_only_looks_like_noise_is_compressed_all_the_same() -> None:
+    contents = np.frombuffer(TEXT * 32, dtype=np.uint8).reshape(32, PAGE_BYTES).copy()
+    # The same noise again and again.
+    contents[::2] = np.random.default_rng(1).integers(1, 255, PAGE_BYTES, dtype=np.uint8)
+    stream, _ = compressed(BitmapRam(contents.reshape(-1)), 32)
+    assert len(stream) < 2 * PAGE_BYTES
 
 
 @pytest.mark.parametrize(("send_ms", "is_less"), [(5.0, True), (0.02, False)])
@@ -130,6 +165,68 @@ def test_what_is_sent_is_what_arrives(which: Runs, piece_bytes: int) -> None:
     assert (there[others] == before[others]).all()
 
 
+class LandingRam(BitmapRam):
+    """RAM that streams are read straight into."""
+
+    landed_pages = 0
+
+    def landing(self, runs: Runs) -> list[memoryview] | None:
+        self.landed_pages += page_count(runs)
+        return [self.receive_view(first, end - first) for first, end in runs.tolist()]
+
+
+@pytest.mark.parametrize("which", [one_run(0, PAGES), one_run(5, 6), scattered()], ids=len)
+@pytest.mark.parametrize("piece_bytes", [1000, 5000, 1 << 20])
+def test_pages_are_read_straight_into_ram_where_it_says_so(which: Runs, piece_bytes: int) -> None:
+    source, target = filled(1), LandingRam(bytearray(b"x" * PAGES * PAGE_BYTES))
+    encoder = StreamEncoder()
+    stream, sent = written(RamSender(source, encoder).send(3, which, lambda: False))
+    end = b"".join(bytes(piece) for piece in encoder.encode(Commit()))
+    assert receive(encoder.header() + stream + end, target, piece_bytes) == Commit()
+    # Unless it was whole before it was known what it is.
+    assert target.landed_pages == sent.normal_pages or len(stream) < min(piece_bytes, AHEAD_BYTES)
+    expected = np.full((PAGES, PAGE_BYTES), ord("x"), dtype=np.uint8)
+    indexes = np.concatenate([np.arange(first, after) for first, after in which.tolist()])
+    here = np.frombuffer(source.view(), dtype=np.uint8).reshape(-1, PAGE_BYTES)
+    expected[indexes] = here[indexes]
+    assert target.view() == expected.tobytes()
+
+
+@pytest.mark.parametrize("place", [60, 3000, 2 * PAGE_BYTES, -1])
+def test_damage_to_what_is_read_straight_into_ram_is_the_end_of_the_stream(place: int) -> None:
+    encoder = StreamEncoder()
+    stream, _ = written(RamSender(filled(1), encoder).send(1, one_run(1, 3), lambda: False))
+    damaged = bytearray(stream)
+    damaged[place] ^= 1
+    decoder = StreamDecoder("from_source", lends=True)
+    target = LandingRam(bytearray(PAGES * PAGE_BYTES))
+    with pytest.raises(ChecksumMismatch, match=r"frame 0 \(RamPages\)"):
+        received(decoder, encoder.header() + damaged, target, 1000)
+    assert target.landed_pages == 2
+    with pytest.raises(ChecksumMismatch):
+        decoder.next()
+
+
+def test_a_frame_out_of_turn_is_refused_when_its_pages_are_in_place() -> None:
+    encoder = StreamEncoder()
+    first, second = (
+        written(RamSender(filled(1), encoder).send(1, one_run(at, at + 2), lambda: False))[0]
+        for at in (1, 4)
+    )
+    with pytest.raises(UnexpectedMessage, match="frame 1"):
+        receive(encoder.header() + second + first, LandingRam(bytearray(1 << 23)), 1000)
+
+
+def test_a_stream_that_ends_among_the_pages_is_cut() -> None:
+    encoder = StreamEncoder()
+    stream, _ = written(RamSender(filled(1), encoder).send(1, one_run(1, 3), lambda: False))
+    decoder = StreamDecoder("from_source", lends=True)
+    target = LandingRam(bytearray(PAGES * PAGE_BYTES))
+    assert received(decoder, encoder.header() + stream[:-1], target, 1000) is None
+    with pytest.raises(Truncated):
+        decoder.eof()
+
+
 def test_what_is_written_after_a_frame_was_made_is_not_in_it() -> None:
     ram = filled(1)
     frames = RamSender(ram, StreamEncoder()).send(1, one_run(1, 2), lambda: False)
@@ -179,3 +276,25 @@ def test_what_cannot_be_changes_nothing(frame: bytes, error: type[Exception]) ->
     with pytest.raises(error):
         receive(stream_header() + frame, ram, 1 << 20)
     assert bytes(ram.view()) == before
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [1, runs((PAGES - 1, 2)), bytes(2 * PAGE_BYTES)],
+        [1, runs((3, 2), (4, 1)), bytes(3 * PAGE_BYTES)],
+        [1, runs((3, 2)), bytes(2 * 512)],
+        [-1, runs((3, 2)), bytes(2 * PAGE_BYTES)],
+        [1 << 32, runs((3, 2)), bytes(2 * PAGE_BYTES)],
+        ["1", runs((3, 2)), bytes(2 * PAGE_BYTES)],
+        [1, runs((3, 2))[:-1], bytes(2 * PAGE_BYTES)],
+        [1, b"", bytes(2 * PAGE_BYTES)],
+        [1, runs((3, 2)), bytes(2 * PAGE_BYTES), 5],
+        [1, "runs", bytes(2 * PAGE_BYTES)],
+    ],
+)
+def test_what_cannot_be_is_not_read_into_ram_either(fields: list[object]) -> None:
+    ram = LandingRam(bytearray(PAGES * PAGE_BYTES))
+    with pytest.raises(MalformedMessage):
+        receive(stream_header() + packed(0x02, fields), ram, 100)
+    assert not any(ram.view())
