@@ -39,6 +39,7 @@ THREAD_MS = 1.0
 
 
 _BLOCK_BYTES = 1 << 16
+_BLOCK_PAGES = _BLOCK_BYTES // PAGE_BYTES
 _ZEROS = bytes(_BLOCK_BYTES)
 
 
@@ -69,10 +70,13 @@ class SimulatedMemory:
 
     def holding(self, runs: Runs) -> Runs:
         """Return what may hold data, in coarse blocks."""
+        if not len(runs):
+            return runs
+        first, end = int(runs[0, 0]) // _BLOCK_PAGES, -(-int(runs[-1, 1]) // _BLOCK_PAGES)
         blocks = [
-            (start // PAGE_BYTES, (start + _BLOCK_BYTES) // PAGE_BYTES)
-            for start in range(0, len(self.contents), _BLOCK_BYTES)
-            if self.contents[start : start + _BLOCK_BYTES] != _ZEROS
+            (block * _BLOCK_PAGES, (block + 1) * _BLOCK_PAGES)
+            for block in range(first, end)
+            if self.contents[block * _BLOCK_BYTES : (block + 1) * _BLOCK_BYTES] != _ZEROS
         ]
         rows = np.array(blocks, dtype=np.int64).reshape(-1, 2)
         return intersection(runs, union(one_run(0, 0), rows))
