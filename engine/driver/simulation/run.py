@@ -15,10 +15,10 @@ from random import Random
 from typing import Any
 
 from engine.driver.simulation.actors import Actors
-from engine.driver.simulation.link import SimulatedNetwork
 from engine.driver.simulation.loop import EndlessError, VirtualLoop
-from engine.driver.simulation.machine import SimulatedVm
-from engine.driver.simulation.make_up import configuration
+from engine.driver.simulation.machine import NeighbourVm, SimulatedVm
+from engine.driver.simulation.make_up import configuration, uri_of
+from engine.driver.simulation.network import SimulatedNetwork
 from engine.driver.simulation.plan import START, Action, Plan
 from engine.driver.simulation.safety import Safety, Violation
 from engine.driver.simulation.settle import Settling
@@ -44,6 +44,8 @@ class Outcome:
     #: Migrations that were begun, and that completed.
     migrations: int = 0
     completed: int = 0
+    #: The way that RAM went, of those that completed.
+    way: str = ""
     #: Every status of query-migrate that was reached at either side, and every doubt.
     reached: set[str] = field(default_factory=set)
     #: Joint steps of all VMs.
@@ -77,7 +79,8 @@ class Simulation:
         self._loop = loop
         self._journal = journal
         self.network = SimulatedNetwork(plan.link, Random(plan.seed))
-        self.outcome = Outcome()
+        self.uri = uri_of(plan)
+        self.outcome = Outcome(way=str(plan.way))
         self.safety = Safety(native=plan.profile == "native", broken=self._broken)
         self._waiting: dict[str, list[Action]] = {}
         self._due = 0
@@ -114,6 +117,9 @@ class Simulation:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        self.network.close()
+        for vm in self._processes:
+            vm.memory.release()
 
     # -- what nobody expects
 
@@ -167,7 +173,8 @@ class Simulation:
 
     def _process(self, *, is_target: bool) -> SimulatedVm:
         made_of = configuration(self.plan, is_target=is_target)
-        self._processes.append(SimulatedVm(made_of, self.network, self, self._journal))
+        kind = NeighbourVm if self.plan.way.shared else SimulatedVm
+        self._processes.append(kind(made_of, self.network, self, self._journal))
         return self._processes[-1]
 
     def _set_up(self, vm: SimulatedVm) -> None:
