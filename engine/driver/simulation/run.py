@@ -86,8 +86,7 @@ class Simulation:
         self._due = 0
         self._is_over = False
         self._processes: list[SimulatedVm] = []
-        loop.set_task_factory(self._new_task)
-        loop.set_exception_handler(self._raised)
+        loop.tell_errors(self._broken)
 
     def run(self) -> Outcome:
         """Let it happen."""
@@ -112,37 +111,12 @@ class Simulation:
     async def _clean_up(self) -> None:
         for vm in self._processes:
             vm.kill()
-        tasks = asyncio.all_tasks(self._loop) - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await self._loop.cancel_tasks()
         self.network.close()
         for vm in self._processes:
             vm.memory.release()
 
     # -- what nobody expects
-
-    def _new_task(
-        self, loop: asyncio.AbstractEventLoop, work: Any, **how: Any
-    ) -> asyncio.Task[Any]:
-        task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, **how)
-        task.add_done_callback(self._task_done)
-        return task
-
-    def _task_done(self, task: asyncio.Task[Any]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._defect(error)
-
-    def _raised(self, _loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
-        error = context.get("exception")
-        if isinstance(error, Exception):
-            self._defect(error)
-        else:
-            self._broken(str(context.get("message")))
-
-    def _defect(self, error: BaseException) -> None:
-        self._broken(f"{type(error).__name__}: {error}")
 
     def _broken(self, sentence: str) -> None:
         if self.outcome.violation is None and not self._is_over:
