@@ -11,6 +11,7 @@ What may live here: what `engine.driver.memory` does, where nobody else looks on
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
@@ -26,15 +27,15 @@ _BLOCK_PAGES = _BLOCK_BYTES // PAGE_BYTES
 _ZEROS = bytes(_BLOCK_BYTES)
 
 
-def _blocks_holding(contents: memoryview, runs: Runs) -> Runs:
-    """Return those of the runs that lie in blocks that hold data."""
+def _in_blocks(runs: Runs, is_zero: Callable[[int], bool]) -> Runs:
+    """Return what lies in blocks that hold data; `is_zero` says of an offset that none is there."""
     if not len(runs):
         return runs
     first, end = int(runs[0, 0]) // _BLOCK_PAGES, -(-int(runs[-1, 1]) // _BLOCK_PAGES)
     blocks = [
         (block * _BLOCK_PAGES, (block + 1) * _BLOCK_PAGES)
         for block in range(first, end)
-        if bytes(contents[block * _BLOCK_BYTES : (block + 1) * _BLOCK_BYTES]) != _ZEROS
+        if not is_zero(block * _BLOCK_BYTES)
     ]
     rows = np.array(blocks, dtype=np.int64).reshape(-1, 2)
     return intersection(runs, union(one_run(0, 0), rows))
@@ -51,7 +52,7 @@ class SimulatedMemory:
 
     def holding(self, runs: Runs) -> Runs:
         """Return what may hold data, in coarse blocks."""
-        return _blocks_holding(self.buffer, runs)
+        return _in_blocks(runs, lambda offset: self.contents.startswith(_ZEROS, offset))
 
     def dirty_record(self, choice: DirtyTracking) -> DirtyRecord:
         """Return a bitmap, whatever was chosen: what the kernel does is not simulated."""
@@ -91,8 +92,13 @@ class SimulatedMemory:
         """Do nothing: nothing is adopted."""
 
     def digest(self) -> bytes:
-        """Hash the whole of it."""
-        return hashlib.sha256(self.contents).digest()
+        """Hash the whole of it; of zeros only where they are."""
+        hashed = hashlib.sha256()
+        for start in range(0, len(self.contents), _BLOCK_BYTES):
+            if not self.contents.startswith(_ZEROS, start):
+                hashed.update(start.to_bytes(8, "little"))
+                hashed.update(self.buffer[start : start + _BLOCK_BYTES])
+        return hashed.digest()
 
     def close(self) -> None:
         """Keep it: it is compared after its process has ended."""
@@ -119,7 +125,8 @@ class LendableMemory(GuestMemory):
 
     def holding(self, runs: Runs) -> Runs:
         """Return what may hold data, in coarse blocks."""
-        return _blocks_holding(self.buffer, runs)
+        view = self.buffer
+        return _in_blocks(runs, lambda at: bytes(view[at : at + _BLOCK_BYTES]) == _ZEROS)
 
     def dirty_record(self, choice: DirtyTracking) -> DirtyRecord:
         """Return a bitmap, whatever was chosen: what the kernel does is not simulated."""
