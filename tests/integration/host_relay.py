@@ -39,6 +39,7 @@ class HostRelay:
         self._listener = socket.socket(socket.AF_UNIX)
         #: Both ends of each connection, in the order in which they came.
         self._links: list[tuple[socket.socket, socket.socket]] = []
+        self._came = asyncio.Event()
         self._threads: list[threading.Thread] = []
 
     @property
@@ -46,10 +47,11 @@ class HostRelay:
         """Where the source connects to."""
         return f"unix:{self._here}"
 
-    @property
-    def channels(self) -> int:
-        """How many connections there are beside the main one."""
-        return len(self._links) - 1
+    async def until_connected(self, connections: int) -> None:
+        """Wait until so many connections have come, the main one included."""
+        while len(self._links) < connections:
+            self._came.clear()
+            await self._came.wait()
 
     def withhold(self, kind: Kind) -> None:
         """Keep the next message of a kind, and everything behind it."""
@@ -107,6 +109,7 @@ class HostRelay:
                 continue
             number = len(self._links)
             self._links.append((source, target))
+            self._loop.call_soon_threadsafe(self._came.set)
             self._run(self._pump, number, source, target, "from_source")
             self._run(self._pump, number, target, source, "from_target")
 
