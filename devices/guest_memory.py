@@ -30,8 +30,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from struct import Struct
 
-import numpy as np
-
+from devices.page_runs import one_run
 from devices.ram import PAGE_BYTES, Ram
 from statemachines.states import NetFailover
 
@@ -276,8 +275,7 @@ class GuestMemory:
         self.ram.write(offset, b"".join(map(_NUMBER.pack, values)))
 
     def _forget_inbound(self) -> None:
-        first, end = INBOUND_FIRST_PAGE, INBOUND_FIRST_PAGE + INBOUND_PAGES
-        self.ram.zero_pages(np.arange(first, end, dtype=np.int64))
+        self.ram.zero_runs(one_run(INBOUND_FIRST_PAGE, INBOUND_FIRST_PAGE + INBOUND_PAGES))
 
 
 def _pack_entry(entry: DriverEntry) -> bytes:

@@ -35,6 +35,7 @@ JSON_DEPTH_MAX = 16
 KEYS_MAX = 1024
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9\-._]*")
+_KEY_END = re.compile(r"[=,]")
 _SIZE = re.compile(r"([0-9]+)(?:\.([0-9]+))?([bBkKmMgGtTpPeE]?)")
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s)")
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}")
@@ -145,9 +146,8 @@ def _read_option(
     text: str, position: int, implied: str | None, flags: frozenset[str]
 ) -> tuple[str, str, int]:
     """Read the option at `position`; return key, value and the position behind its comma."""
-    end = position
-    while end < len(text) and text[end] not in "=,":
-        end += 1
+    key_end = _KEY_END.search(text, position)
+    end = key_end.start() if key_end else len(text)
     if end < len(text) and text[end] == "=":
         key = text[position:end]
         value, after = _read_value(text, end + 1)

@@ -33,6 +33,8 @@ def one_run(first_page: int, end_page: int) -> Runs:
 
 def page_count(runs: Runs) -> int:
     """Return how many pages these are."""
+    if len(runs) == 1:
+        return int(runs[0, 1]) - int(runs[0, 0])
     return int((runs[:, 1] - runs[:, 0]).sum())
 
 
@@ -40,19 +42,25 @@ def runs_of(indexes: Indexes) -> Runs:
     """Return pages given one by one, ascending and each once, as runs."""
     if not indexes.size:
         return one_run(0, 0)
-    last = np.append(np.flatnonzero(np.diff(indexes) != 1), indexes.size - 1)
-    first = np.insert(last[:-1] + 1, 0, 0)
-    return np.stack((indexes[first], indexes[last] + 1), axis=1).astype(np.int64, copy=False)
+    gaps = np.flatnonzero(indexes[1:] - indexes[:-1] != 1)
+    runs = np.empty((gaps.size + 1, 2), dtype=np.int64)
+    runs[0, 0], runs[-1, 1] = indexes[0], indexes[-1] + 1
+    runs[1:, 0], runs[:-1, 1] = indexes[gaps + 1], indexes[gaps] + 1
+    return runs
 
 
 def runs_of_marks(marks: Marks) -> Runs:
     """Return the pages that are marked, the first mark being that of page 0."""
-    edges = np.flatnonzero(np.diff(marks, prepend=False, append=False))
+    framed = np.zeros(marks.size + 2, dtype=np.bool_)
+    framed[1:-1] = marks
+    edges = np.flatnonzero(framed[1:] != framed[:-1])
     return edges.reshape(-1, 2).astype(np.int64, copy=False)
 
 
 def indexes_of(runs: Runs) -> Indexes:
     """Return each page of the runs, ascending."""
+    if len(runs) == 1:
+        return np.arange(runs[0, 0], runs[0, 1], dtype=np.int64)
     lengths = runs[:, 1] - runs[:, 0]
     before = np.cumsum(lengths) - lengths
     pages: Indexes = np.arange(page_count(runs), dtype=np.int64)
@@ -67,8 +75,9 @@ def split(runs: Runs, marks: Marks) -> tuple[Runs, Runs]:
         first = runs[0, 0]
         return runs_of_marks(marks) + first, runs_of_marks(~marks) + first
     pieces, marked = pieces_of(runs, marks)
-    pages = indexes_of(runs)[pieces[:, 0]]
-    found = np.stack((pages, pages + pieces[:, 1] - pieces[:, 0]), axis=1)
+    found = np.empty_like(pieces)
+    found[:, 0] = indexes_of(runs)[pieces[:, 0]]
+    found[:, 1] = found[:, 0] + pieces[:, 1] - pieces[:, 0]
     return found[marked], found[~marked]
 
 
@@ -81,8 +90,11 @@ def pieces_of(runs: Runs, marks: Marks) -> tuple[Runs, Marks]:
     begins = np.zeros(marks.size, dtype=np.bool_)
     begins[np.cumsum(lengths) - lengths] = True
     begins[1:] |= marks[1:] != marks[:-1]
-    first = np.flatnonzero(begins).astype(np.int64, copy=False)
-    return np.stack((first, np.append(first[1:], marks.size)[: first.size]), axis=1), marks[first]
+    first = np.flatnonzero(begins)
+    pieces = np.empty((first.size, 2), dtype=np.int64)
+    pieces[:, 0] = first
+    pieces[:-1, 1], pieces[-1:, 1] = first[1:], marks.size
+    return pieces, marks[first]
 
 
 def union(some: Runs, others: Runs) -> Runs:
@@ -92,8 +104,11 @@ def union(some: Runs, others: Runs) -> Runs:
         return rows
     rows = rows[np.argsort(rows[:, 0], kind="stable")]
     reached = np.maximum.accumulate(rows[:, 1])
-    first = np.insert(np.flatnonzero(rows[1:, 0] > reached[:-1]) + 1, 0, 0)
-    return np.stack((rows[first, 0], reached[np.append(first[1:], len(rows)) - 1]), axis=1)
+    gaps = np.flatnonzero(rows[1:, 0] > reached[:-1])
+    runs = np.empty((gaps.size + 1, 2), dtype=np.int64)
+    runs[0, 0], runs[-1, 1] = rows[0, 0], reached[-1]
+    runs[1:, 0], runs[:-1, 1] = rows[gaps + 1, 0], reached[gaps]
+    return runs
 
 
 def intersection(some: Runs, others: Runs) -> Runs:
@@ -105,9 +120,9 @@ def intersection(some: Runs, others: Runs) -> Runs:
     left = np.repeat(some, pairs, axis=0)
     before = np.repeat(np.cumsum(pairs) - pairs - low, pairs)
     right = others[np.arange(before.size) - before]
-    return np.stack(
-        (np.maximum(left[:, 0], right[:, 0]), np.minimum(left[:, 1], right[:, 1])), axis=1
-    )
+    left[:, 0] = np.maximum(left[:, 0], right[:, 0])
+    left[:, 1] = np.minimum(left[:, 1], right[:, 1])
+    return left
 
 
 def difference(some: Runs, others: Runs) -> Runs:

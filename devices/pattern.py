@@ -19,6 +19,7 @@ A page of zeros is not of this kind: such a page was never written by the worklo
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
@@ -39,6 +40,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FIRST_MULTIPLIER = np.uint64(0xBF58476D1CE4E5B9)
 _SECOND_MULTIPLIER = np.uint64(0x94D049BB133111EB)
 _FOLD_BITS = np.uint64(29)
+_MIX_BITS = (np.uint64(30), np.uint64(27), np.uint64(31))
 _WORD_SALT: Rows = np.arange(PAGE_WORDS, dtype=np.uint64) * _GOLDEN
 
 
@@ -91,16 +93,20 @@ def _fill(block: Rows, keys: Rows, scratch: Rows) -> None:
 
 
 def _keys(seed: int, indexes: Rows, generation: Rows) -> Rows:
-    salted = _mix(np.full(1, seed % (1 << 64), dtype=np.uint64))
-    return _mix(_mix(salted ^ indexes) ^ generation)
+    return _mix(_mix(_salted(seed % (1 << 64)) ^ indexes) ^ generation)
+
+
+@lru_cache(maxsize=8)
+def _salted(seed: int) -> Rows:
+    return _mix(np.full(1, seed, dtype=np.uint64))
 
 
 def _mix(words: Rows) -> Rows:
     """Steele, Lea and Flood's splitmix64 finalizer, after one step of its generator."""
     words = words + _GOLDEN
-    words = (words ^ (words >> np.uint64(30))) * _FIRST_MULTIPLIER
-    words = (words ^ (words >> np.uint64(27))) * _SECOND_MULTIPLIER
-    return words ^ (words >> np.uint64(31))
+    words = (words ^ (words >> _MIX_BITS[0])) * _FIRST_MULTIPLIER
+    words = (words ^ (words >> _MIX_BITS[1])) * _SECOND_MULTIPLIER
+    return words ^ (words >> _MIX_BITS[2])
 
 
 def _wide(numbers: npt.NDArray[np.integer]) -> Rows:

@@ -319,10 +319,15 @@ class BitmapRam:
 
     def _with_contents(self, runs: Runs) -> Runs:
         holding = self._holding(runs)
+        if not len(holding):
+            return holding
         return split(holding, nonzero_marks(self._rows, holding))[0]
 
     def _zero(self, runs: Runs) -> None:
-        written = indexes_of(self._with_contents(runs))
+        full = self._with_contents(runs)
+        if not len(full):
+            return
+        written = indexes_of(full)
         self._rows[written] = 0
         self._note_scattered(written)
 

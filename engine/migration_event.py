@@ -59,6 +59,8 @@ class RamProgress:
     passes: int | None = None
     #: For how long the guest would stand still if it were moved now.
     expected_downtime_ms: float | None = None
+    #: By how many percent auto-converge slows the guest down; None: it does not.
+    throttle_percent: int | None = None
 
     @property
     def estimate_ms(self) -> float | None:
@@ -82,6 +84,7 @@ class RamProgress:
             "passes": self.passes,
             "expected_downtime_ms": self.expected_downtime_ms,
             "estimate_ms": self.estimate_ms,
+            "throttle_percent": self.throttle_percent,
         }
 
 

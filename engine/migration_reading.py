@@ -63,6 +63,7 @@ def ram_progress(information: Mapping[str, Any]) -> RamProgress | None:
         dirty_rate_bytes=None if dirty_pages is None else dirty_pages * page_bytes,
         passes=integer(ram.get("dirty-sync-count")),
         expected_downtime_ms=number(information.get("expected-downtime")),
+        throttle_percent=integer(information.get("cpu-throttle-percentage")) or None,
     )
 
 

@@ -18,6 +18,18 @@ PAUSE = "pause-before-switchover"
 RETURN_PATH = "return-path"
 #: replug's capability to compare all RAM.
 VERIFY_RAM = "x-verify-ram"
+#: The capability of channels for RAM, with the parameters of such channels.
+MULTIFD = "multifd"
+MULTIFD_CHANNELS = "multifd-channels"
+MULTIFD_COMPRESSION = "multifd-compression"
+#: replug's capability to hand the memory over on one host.
+SHARE_MEMORY = "x-share-memory"
+#: What no QEMU offers, and what to do instead.
+ONLY_REPLUGS: Mapping[str, str] = {
+    VERIFY_RAM: "leave --verify-ram off",
+    SHARE_MEMORY: "leave --share-memory off, and all RAM goes through the stream",
+    "x-adaptive": "turn multifd's compression on instead, with --multifd-compression",
+}
 
 _ANSWERED = ("tcp:", "unix:")
 
@@ -37,7 +49,7 @@ class MigrationRequest:
     #: For how long the guest may take to release its primaries; None: as long as the source says.
     unplug_timeout_ms: float | None = None
     #: Migration parameters to set.
-    parameters: Mapping[str, int] = field(default_factory=dict)
+    parameters: Mapping[str, int | str] = field(default_factory=dict)
     #: Migration capabilities to set.
     capabilities: Mapping[str, bool] = field(default_factory=dict)
     #: Whether to stop before the switchover, and to go on by this command.
@@ -46,6 +58,13 @@ class MigrationRequest:
     pause_command: str | None = None
     #: Whether to quit the source once the target has the guest.
     quit_source: bool = False
+
+    def target_needs(self) -> tuple[dict[str, bool], dict[str, int | str]]:
+        """Return the capabilities and parameters without which a QEMU does not take the stream."""
+        if not self.capabilities.get(MULTIFD):
+            return {}, {}
+        both = (MULTIFD_CHANNELS, MULTIFD_COMPRESSION)
+        return {MULTIFD: True}, {n: self.parameters[n] for n in both if n in self.parameters}
 
     def wanted_capabilities(self, offered: Mapping[str, bool], native: bool) -> dict[str, bool]:
         """Return what to set, given what the source offers.

@@ -20,6 +20,7 @@ class PassBarrier:
         self._ended = 0
         self._ending = 0
         self._held: set[int] = set()
+        self._gone: set[int] = set()
 
     def reached(self, participant: int, pass_number: int) -> bool:
         """Take note that a channel has come to the end of a pass; True when all have.
@@ -41,6 +42,15 @@ class PassBarrier:
         self._ended = pass_number
         self._held.clear()
         return True
+
+    def left(self, participant: int) -> None:
+        """Take note that a channel has ended between two passes."""
+        self._gone.add(participant)
+
+    @property
+    def waits_for_ever(self) -> bool:
+        """Whether a pass has yet to end on a channel that is no more."""
+        return bool(self._held) and not self._gone <= self._held
 
     def holds(self, participant: int) -> bool:
         """Say whether a channel has to wait for others."""

@@ -271,8 +271,11 @@ class Tree:
             below: list[Any] = []
             for item in level:
                 kind = type(item)
+                # Most of it by far, and not worth a call each.
                 if kind in _PLAIN or (kind is int and I64_MIN <= item <= U64_MAX):
-                    continue  # most of it by far
+                    continue
+                if kind is str and item.isascii() and len(item) <= self.text_bytes_max:
+                    continue
                 below.extend(self._inside(item))
                 # Counted here, not after the level: the same list may be in many places.
                 if values + len(below) > self.values_max:

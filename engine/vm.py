@@ -33,6 +33,7 @@ from engine.world import World
 from statemachines import effects
 from statemachines.effects import Command, Do, Send
 from statemachines.events import E
+from statemachines.guards import Per
 from statemachines.refusals import Field, RefusalKind
 from statemachines.runtime import Happening, Latched, RefusedError, Runtime, StateError, Step
 from statemachines.states import Incoming, Migration, Primary, RunState, State
@@ -239,7 +240,7 @@ class Vm:
                     raise RuntimeError(f"nobody sends {message.name}: call send_with first")
                 self._sender(message, happening)
             case Do(command=command):
-                index = happening.scope.index if happening.scope.per.value != "vm" else None
+                index = happening.scope.index if happening.scope.per is not Per.VM else None
                 handler = self._handlers.get(command)
                 if handler is None:
                     self.world.perform(command, index)

@@ -21,6 +21,9 @@ from statemachines.states import State
 class Message(Enum):
     """What the two VMs say to each other; RAM pages travel beside it and decide nothing."""
 
+    # See `State`: a message is itself alone.
+    __hash__ = object.__hash__
+
     #: Source: who I am, what I will send, which pairs need a free primary.
     HELLO = "hello"
     #: Target: ready.
@@ -60,6 +63,9 @@ RECEIVED_AS: dict[Message, E] = {
 
 class Command(Enum):
     """What the tables ask of the world."""
+
+    # See `State`: a command is itself alone.
+    __hash__ = object.__hash__
 
     # -- events for the operator
     #: QMP event MIGRATION with the status just reached.

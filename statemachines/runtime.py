@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
-from transitions import EventData, Machine, Transition
+from transitions.core import Condition, Event, EventData, Machine, Transition
 
 from statemachines.effects import Do, Raise, Send
 from statemachines.events import E
@@ -62,8 +62,19 @@ def _is_chosen(row: Row) -> Callable[[EventData], bool]:
     return is_chosen
 
 
+class _Condition(Condition):
+    """A condition that is a function, and need not be looked up."""
+
+    def check(self, event_data: EventData) -> bool:
+        """Say whether it holds."""
+        holds: Callable[[EventData], bool] = self.func  # type: ignore[assignment]  # never a name
+        return holds(event_data) is self.target
+
+
 class _Transition(Transition):
     """A transition without the callbacks around it, which no row has."""
+
+    condition_cls = _Condition
 
     def execute(self, event_data: EventData) -> bool:
         """Move the model if the condition holds; say whether it did."""
@@ -73,9 +84,22 @@ class _Transition(Transition):
         return True
 
 
-class _Machine(Machine):
-    """A machine of such transitions."""
+class _Event(Event):
+    """An event without a queue and without the callbacks around it, which no table has."""
 
+    def trigger(self, model: Any, *args: Any, **kwargs: Any) -> bool:
+        """Move the model by the first transition that takes it; say whether one did."""
+        state = self.machine.get_model_state(model)
+        data = EventData(state, self, self.machine, model, args=args, kwargs=kwargs)
+        return self._is_valid_source(state) and any(
+            transition.execute(data) for transition in self.transitions[state.name]
+        )
+
+
+class _Machine(Machine):
+    """A machine of such events and transitions."""
+
+    event_cls = _Event
     transition_cls = _Transition
 
 

@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from devices.options import OptionError, parse_duration, parse_size
-from engine.migration_request import PAUSE, VERIFY_RAM, MigrationRequest
+from engine.migration_request import (
+    MULTIFD,
+    MULTIFD_CHANNELS,
+    MULTIFD_COMPRESSION,
+    PAUSE,
+    SHARE_MEMORY,
+    VERIFY_RAM,
+    MigrationRequest,
+)
 from engine.monitor_address import MonitorAddressError, parse_monitor_address
 from engine.monitor_options import MonitorEndpoint, UnixEndpoint
 from engine.uri import UriError, parse_uri
@@ -126,6 +134,22 @@ def _parser() -> _Parser:
         metavar="NAME=on|off",
         help="set a migration capability; may be repeated",
     )
+    add(
+        "--multifd-channels",
+        type=_channels,
+        metavar="N",
+        help="send RAM through so many connections beside the main one, 1 to 255",
+    )
+    add(
+        "--multifd-compression",
+        choices=("none", "zlib", "zstd"),
+        help="compress RAM on these; replug knows none and zstd",
+    )
+    add(
+        "--share-memory",
+        action="store_true",
+        help="hand the memory itself to a replug target on this host, through a unix: URI",
+    )
     add("--pause", action="store_true", help=f"set {PAUSE}, and go on from there")
     add("--pause-command", metavar="COMMAND", help="run this while paused; it has to succeed")
     add("--verify-ram", action="store_true", help="compare all RAM before the target runs")
@@ -141,8 +165,10 @@ def _check(given: argparse.Namespace, vm: Sequence[str]) -> None:
             )
         if given.qmp is None:
             raise UsageError("--attach needs --qmp ADDRESS")
-        if given.capability or given.verify_ram:
+        if given.capability or given.verify_ram or given.multifd_channels or given.share_memory:
             raise UsageError("capabilities cannot be set while a migration runs")
+        if given.multifd_compression:
+            raise UsageError("how RAM goes cannot be changed while a migration runs")
         return
     if given.uri is None:
         raise UsageError("expected the URI to migrate to, before the options of a VM")
@@ -151,18 +177,34 @@ def _check(given: argparse.Namespace, vm: Sequence[str]) -> None:
             parse_uri(given.uri, incoming=False)
         except UriError as error:
             raise UsageError(f"{given.uri!r}: {error}") from error
+    _check_ways(given)
     if given.qmp is None and not vm:
         raise UsageError("expected --qmp ADDRESS of a VM, or the options of a VM after the URI")
     if given.qmp is not None and vm:
         raise UsageError(f"expected either --qmp or the options of a VM, got both ({vm[0]})")
 
 
-def _parameters(given: argparse.Namespace) -> dict[str, int]:
-    parameters = {}
+def _check_ways(given: argparse.Namespace) -> None:
+    """Check that RAM can go the way that was asked for."""
+    capabilities = _capabilities(given)
+    if given.multifd_compression and not capabilities.get(MULTIFD):
+        raise UsageError("--multifd-compression is for channels: add --multifd-channels N")
+    if given.share_memory and capabilities.get(MULTIFD):
+        raise UsageError("--share-memory sends no RAM that channels could: leave out one of them")
+    if given.share_memory and not given.uri.startswith("unix:"):
+        raise UsageError(f"--share-memory takes a unix: URI, got {given.uri!r}")
+
+
+def _parameters(given: argparse.Namespace) -> dict[str, int | str]:
+    parameters: dict[str, int | str] = {}
     if given.downtime_limit is not None:
         parameters["downtime-limit"] = round(given.downtime_limit)
     if given.max_bandwidth is not None:
         parameters["max-bandwidth"] = given.max_bandwidth
+    if given.multifd_channels is not None:
+        parameters[MULTIFD_CHANNELS] = given.multifd_channels
+    if given.multifd_compression is not None:
+        parameters[MULTIFD_COMPRESSION] = given.multifd_compression
     return parameters
 
 
@@ -170,6 +212,10 @@ def _capabilities(given: argparse.Namespace) -> dict[str, bool]:
     capabilities = dict(given.capability)
     if given.verify_ram:
         capabilities[VERIFY_RAM] = True
+    if given.multifd_channels is not None:
+        capabilities[MULTIFD] = True
+    if given.share_memory:
+        capabilities[SHARE_MEMORY] = True
     return capabilities
 
 
@@ -195,6 +241,14 @@ def _size(text: str) -> int:
         return parse_size(text)
     except OptionError as error:
         raise argparse.ArgumentTypeError(error.description) from error
+
+
+def _channels(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 255:
+        raise argparse.ArgumentTypeError(
+            f"expected a number of connections, 1 to 255, got '{text}'"
+        )
+    return int(text)
 
 
 def _capability(text: str) -> tuple[str, bool]:

@@ -85,6 +85,8 @@ def ram_text(ram: RamProgress) -> str:
             text += f", about {duration_text(ram.estimate_ms)} left"
         elif ram.remaining_bytes:
             text += f", not converging: the guest rewrites {size_text(ram.dirty_rate_bytes)}/s"
+    if ram.throttle_percent is not None:
+        text += f", guest slowed down by {ram.throttle_percent} %"
     return text
 
 

@@ -175,6 +175,7 @@ class _Report:
                     "steps": totals.steps,
                     "simulated_ms": round(totals.simulated_ms),
                     "seconds": round(seconds, 3),
+                    "ways": {way: count for way, count in sorted(totals.ways.items()) if count},
                     "reached": dict(sorted(totals.reached.items())),
                     "defects": dict(sorted(totals.defects.items())),
                 }

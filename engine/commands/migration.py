@@ -70,7 +70,7 @@ class MigrationCommands:
             raise generic_error(texts.BLOCK_MIGRATION_NOT_SERVED)
         try:
             uri = self._parse(call.arguments["uri"], incoming=False)
-            check_transport(vm.capabilities, uri)
+            check_transport(vm.capabilities, uri, vm.profile.policies)
         except (UriError, QmpError) as error:
             if vm.profile.bad_uri_fails:
                 self._fail(str(error))
@@ -109,7 +109,7 @@ class MigrationCommands:
         vm.check(E.INCOMING)
         try:
             uri = self._parse(call.arguments["uri"], incoming=True)
-            check_transport(vm.capabilities, uri)
+            check_transport(vm.capabilities, uri, vm.profile.policies)
         except (UriError, QmpError):
             if vm.profile.incoming_setup_always:
                 # qemu_start_incoming_migration emits it before it looks at the URI.

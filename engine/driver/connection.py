@@ -96,7 +96,7 @@ class Connection:
         self._closed = False
         self._reading = True
         self._told = False
-        self._broken: TransportError | None = None
+        self._broken: Exception | None = None
         self._may_read = asyncio.Event()
         self._may_read.set()
         # A stream that only comes in is never written to, not even a header.
@@ -200,10 +200,23 @@ class Connection:
         self._queue = deque(kept)
 
     def abandon(self, error: Exception) -> None:
-        """End it as lost, with `error`: what belongs to it is lost."""
-        self._reading = False
-        if asyncio.current_task() is not self._reader:
-            self._reader.cancel()
+        """End it as lost, with `error`: what belongs to it is lost.
+
+        Nothing more is written, and the peer's last word may say why: it is heard first, unless
+        reading is paused. A peer that does not come to its end is not waited for long.
+        """
+        if self._closed or self._broken is not None:
+            return
+        self._broken = error
+        if not self._may_read.is_set():
+            self._give_peer_up(error)
+            return
+        self._wake.set()
+        limit = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._give_peer_up, error)
+        self._reader.add_done_callback(lambda _: limit.cancel())
+
+    def _give_peer_up(self, error: Exception) -> None:
+        self.stop_reading()
         self._lose(error)
 
     def _lose(self, error: Exception | None) -> None:
@@ -231,6 +244,9 @@ class Connection:
                 self._moved.set()
                 if self._closed:
                     await self._linger()
+                    return
+                if self._broken is not None:
+                    self._channel.end_writing()
                     return
                 self._wake.clear()
                 await self._wake.wait()

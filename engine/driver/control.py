@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from engine.driver.control_end import Ending, settle
-from engine.driver.control_preparation import Preparation, prepare, turn_on_target_events
+from engine.driver.control_preparation import Preparation, prepare, prepare_target
 from engine.driver.pause_guard import PauseGuard
 from engine.driver.qmp_connection import MonitorError, MonitorLost, Refused
 from engine.driver.side_monitor import SideMonitor
@@ -136,7 +136,7 @@ class MigrationRun:
             await self._source.connect(self._request.source)
             if self._target is not None and self._request.target is not None:
                 await self._target.connect(self._request.target)
-                await turn_on_target_events(self._target)
+                await prepare_target(self._target, self._request)
                 following_target = asyncio.create_task(self._follow_target(self._target))
             self._preparation = await prepare(self._source, self._request)
             await self._begin(self._preparation)
@@ -171,6 +171,9 @@ class MigrationRun:
             raise
         if preparation.pauses and not self._request.pause:
             self._tell("the source will stop in pre-switchover until something continues it")
+        needed, _ = self._request.target_needs()
+        if needed and self._source.profile is None and self._target is None:
+            self._tell("a target that is a QEMU has to have multifd set as well: see --target-qmp")
 
     async def _follow(self, preparation: Preparation) -> None:
         view = self._observation.source

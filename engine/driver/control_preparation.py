@@ -9,15 +9,33 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from engine.driver.qmp_connection import Refused
+from engine.driver.qmp_connection import MonitorError, Refused
 from engine.driver.side_monitor import SideMonitor
 from engine.migration_reading import capabilities, integer, mapping
-from engine.migration_request import EVENTS, PAUSE, RETURN_PATH, MigrationRequest
+from engine.migration_request import (
+    EVENTS,
+    ONLY_REPLUGS,
+    PAUSE,
+    RETURN_PATH,
+    MigrationRequest,
+)
 
 #: replug's parameter: for how long the guest may take to release its primaries; 0: for ever.
 UNPLUG_TIMEOUT = "x-unplug-timeout-ms"
 
 _AT_REST = frozenset({"running", "paused", "prelaunch"})
+
+
+class NotOffered(MonitorError):
+    """The source is no replug, and only replug has what was asked for."""
+
+    def __init__(self, capability: str, remedy: str) -> None:
+        super().__init__(
+            f"the source does not offer the capability {capability!r}, which is replug's own: "
+            f"{remedy}"
+        )
+        #: Its name.
+        self.capability = capability
 
 
 @dataclass(frozen=True)
@@ -39,7 +57,7 @@ class Preparation:
 async def prepare(source: SideMonitor, request: MigrationRequest) -> Preparation:
     """Set capabilities and parameters, or for a migration in progress what still can be set.
 
-    Raises Refused with the source's text, and MonitorLost.
+    Raises Refused with the source's text, NotOffered, and MonitorLost.
     """
     run_state = await source.ask_run_state()
     offered = await _capabilities(source)
@@ -49,6 +67,9 @@ async def prepare(source: SideMonitor, request: MigrationRequest) -> Preparation
         wanted = {}
     else:
         wanted = request.wanted_capabilities(offered, native)
+        for name, remedy in ONLY_REPLUGS.items():
+            if offered and wanted.get(name) and name not in offered:
+                raise NotOffered(name, remedy)
         entries = [{"capability": name, "state": state} for name, state in wanted.items()]
         await source.execute("migrate-set-capabilities", {"capabilities": entries})
     in_force = offered | wanted
@@ -62,9 +83,23 @@ async def prepare(source: SideMonitor, request: MigrationRequest) -> Preparation
     )
 
 
-async def turn_on_target_events(target: SideMonitor) -> None:
-    """Have the target tell its statuses; one that refuses is asked instead. Raises MonitorLost."""
+async def prepare_target(target: SideMonitor, request: MigrationRequest) -> None:
+    """Have the target tell its statuses, and set what a QEMU has to know beforehand.
+
+    One that refuses to tell is asked instead. Raises Refused, which says whose it is, and
+    MonitorLost.
+    """
     await _turn_on_events(target)
+    needed, parameters = request.target_needs()
+    if target.profile is not None or not needed:
+        return  # a replug is told in the stream
+    entries = [{"capability": name, "state": state} for name, state in needed.items()]
+    try:
+        await target.execute("migrate-set-capabilities", {"capabilities": entries})
+        if parameters:
+            await target.execute("migrate-set-parameters", parameters)
+    except Refused as error:
+        raise Refused(error.error_class, f"the target refused: {error}") from error
 
 
 async def _turn_on_events(side: SideMonitor) -> None:

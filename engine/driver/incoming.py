@@ -16,7 +16,7 @@ from engine.arriving_ram import ArrivingRam
 from engine.driver.channel import Channel, TransportError
 from engine.driver.connection import Connection
 from engine.driver.memory import Memory
-from engine.driver.ram_channels import CHANNEL_LOSS_SECONDS, GatheredChannels
+from engine.driver.ram_channels import GatheredChannels
 from engine.driver.surroundings import Listen
 from engine.driver.transport import Listener, SocketAddress
 from engine.errors import EngineError, MalformedMessage, StreamError
@@ -153,7 +153,7 @@ class IncomingStream:
                 bytes(message.migration),
                 message.channels,
                 ram=self,
-                on_lost=lambda error: self._spawn(self._channel_lost(error)),
+                on_lost=self._channel_lost,
                 go_on=self._go_on_reading,
                 warn=self._vm.world.warn,
             )
@@ -166,9 +166,7 @@ class IncomingStream:
         finally:
             listener.close()
 
-    async def _channel_lost(self, error: Exception | None) -> None:
-        # What the source says on the main channel may say why: it is heard first.
-        await asyncio.sleep(CHANNEL_LOSS_SECONDS)
+    def _channel_lost(self, error: Exception | None) -> None:
         if self._connection is not None:
             self._connection.abandon(error or TransportError(texts.CHANNEL_LOST))
 

@@ -17,7 +17,7 @@ from engine.auto_converge import AutoConverge
 from engine.driver.channel import Channel, TransportError
 from engine.driver.connection import Connection
 from engine.driver.memory import Memory
-from engine.driver.ram_channels import CHANNEL_LOSS_SECONDS, open_channels
+from engine.driver.ram_channels import open_channels
 from engine.driver.ram_path import RamPath
 from engine.driver.surroundings import Connect
 from engine.errors import StreamError
@@ -197,7 +197,7 @@ class Outgoing:
                 vm.outgoing_uri,
                 source.migration,
                 source.channels,
-                lambda error: self._spawn(self._channel_lost(connection, error)),
+                lambda error: connection.abandon(error or TransportError(texts.CHANNEL_LOST)),
             )
         except (TransportError, QmpError, OSError) as error:
             vm.error_description = str(error)
@@ -210,12 +210,6 @@ class Outgoing:
         """Fail the stream: nobody can say which pages are still to be sent."""
         self._vm.error_description = texts.NOT_TRACKED % error
         self._vm.fire(E.STREAM_FAILED)
-
-    async def _channel_lost(self, connection: Connection, error: Exception | None) -> None:
-        # What the target says on the main channel may say why: it is heard first.
-        await asyncio.sleep(CHANNEL_LOSS_SECONDS)
-        if self._connection is connection:
-            connection.abandon(error or TransportError(texts.CHANNEL_LOST))
 
     def _throttle(self) -> None:
         """Slow the guest down as auto-converge wants it after a synchronisation."""

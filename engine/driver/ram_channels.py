@@ -2,7 +2,8 @@
 
 Rules kept here: each says first whose it is; a stranger is let go, and nobody waits for it longer
 than GREETING_SECONDS; the loss of one is told once and is the loss of the stream. One that ends
-between two passes is no loss by itself: the source lets go of them when all RAM is sent.
+between two passes is no loss unless there is another pass: the source lets go of them when all RAM
+is sent.
 """
 
 from __future__ import annotations
@@ -25,9 +26,6 @@ from engine.uri import Uri
 GREETING_SECONDS = 5.0
 #: The most channels that have not said yet whose they are.
 GREETING_MAX = 16
-
-#: How long the main channel is still listened to when another is lost.
-CHANNEL_LOSS_SECONDS = 0.2
 
 Lost = Callable[[Exception | None], None]
 
@@ -85,6 +83,7 @@ class GatheredChannels:
         self._channels: dict[int, Connection] = {}
         self._all_here = asyncio.Event()
         self._room = asyncio.Event()
+        self._missed: asyncio.TimerHandle | None = None
         self._closed = False
 
     async def gather(self, listener: Listener) -> None:
@@ -130,16 +129,33 @@ class GatheredChannels:
         self._channels[number] = guest.connection
         if len(self._channels) == self._count:
             self._all_here.set()
+            if self._missed is not None:
+                self._missed.cancel()
 
     def reached(self, participant: int, pass_number: int, connection: Connection) -> None:
         """Hold a channel at the end of a pass until all have come so far."""
         if not self._barrier.reached(participant, pass_number):
             connection.pause_reading()
+            self._go_on_without()
+            if self._missed is None and not self._all_here.is_set():
+                # All have been opened by now. One that was lost before it said whose it is, is
+                # known by nothing but that it does not come.
+                loop = asyncio.get_running_loop()
+                self._missed = loop.call_later(GREETING_SECONDS, self.lost, None)
             return
         for number, other in self._channels.items():
             if number != participant:
                 other.resume_reading()
         self._go_on()
+
+    def ended(self, number: int) -> None:
+        """Take note that one of them has ended between two passes."""
+        self._barrier.left(number)
+        self._go_on_without()
+
+    def _go_on_without(self) -> None:
+        if self._barrier.waits_for_ever:
+            self.lost(None)
 
     def holds_main(self) -> bool:
         """Say whether the main channel has to wait for the others."""
@@ -162,6 +178,8 @@ class GatheredChannels:
     def close(self) -> None:
         """Let go of all."""
         self._closed = True
+        if self._missed is not None:
+            self._missed.cancel()
         for guest in list(self._guests):
             guest.deadline.cancel()
             guest.connection.close()
@@ -220,6 +238,8 @@ class _Guest:
             self._owner.left(self)
         elif error is not None or not self._is_at_rest:
             self._owner.lost(error)
+        else:
+            self._owner.ended(self.number)
         self.connection.close()
 
     def _give_up(self) -> None:

@@ -71,6 +71,11 @@ class JsonStream:
 
         Each item is the dictionary of one JSON object, or a GenericError in its place.
         """
+        if self._step == self._between and not self._buffer and self._is_one_line(data):
+            try:
+                return [decode(data)]
+            except QmpError:
+                pass  # told below, with where it went wrong
         self._buffer += data
         items: list[Item] = []
         while True:
@@ -79,6 +84,15 @@ class JsonStream:
                 items.append(outcome)
             elif outcome is False:
                 return items
+
+    def _is_one_line(self, data: bytes) -> bool:
+        """Say whether these bytes, where no message has begun, can only be one object, or wrong."""
+        return (
+            data.startswith(b"{")
+            and data.find(b"\n") == len(data) - 1 <= self._message_bytes_max
+            and data.isascii()
+            and data.count(b"{") + data.count(b"[") <= self._nesting_max
+        )
 
     # Each step scans from `_scanned` up to `end` and answers with an item, True (another step is
     # to follow) or False (more bytes are needed).

@@ -174,6 +174,10 @@ SHARING_NEEDS_UNIX = (
     "capability 'x-share-memory' hands the memory itself to a process on this host: use a unix: "
     "URI, or turn it off"
 )
+SHARING_NEEDS_TWO_PHASES = (
+    "capability 'x-share-memory' needs to know whose the memory is: start both VMs with -profile "
+    "native, which hands over in two phases, or turn it off"
+)
 SHARING_WITHOUT_CHANNELS = (
     "capability 'x-share-memory' sends no RAM that 'multifd' could: turn one of them off"
 )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 from tests.integration.lab import Lab
 from tests.integration.vms import Vm
+
+NO_DOUBT = "The VM is not in doubt: there is nothing to resolve"
 
 
 async def moved(source: Vm, target: Vm, run_state: str = "running") -> dict[str, Any]:
@@ -52,3 +55,38 @@ async def failed_at_target(target: Vm) -> str:
     assert await target.exit_status() == 1
     assert "load of migration failed: " in target.stderr
     return target.stderr
+
+
+async def in_doubt(vm: Vm) -> None:
+    """Wait for a VM to be in doubt and check what it then refuses."""
+    await vm.event("X_REPLUG_IN_DOUBT")
+    assert (await vm.query())["x-replug-in-doubt"] is True
+    assert "x-replug-resolve before this process may end" in await vm.refusal("quit")
+    if "send the signal again" not in vm.stderr:
+        vm.process.send_signal(signal.SIGTERM)
+        while "send the signal again" not in vm.stderr:
+            assert (await vm.query())["x-replug-in-doubt"] is True
+
+
+async def source_in_doubt(source: Vm) -> None:
+    await in_doubt(source)
+    assert (await source.query())["status"] == "device"
+    assert await source.run_state() == "postmigrate"
+    assert "say who keeps it with x-replug-resolve first" in await source.refusal("cont")
+    assert "can no longer be cancelled" in await source.refusal("migrate_cancel")
+    assert "There's a migration process in progress" in await source.refusal(
+        "migrate", uri="unix:/nowhere"
+    )
+
+
+async def target_in_doubt(target: Vm) -> None:
+    await in_doubt(target)
+    assert await target.run_state() == "inmigrate"
+    assert target.process.returncode is None
+
+
+async def kept_at_source(lab: Lab, source: Vm) -> None:
+    await source.command("x-replug-resolve", keep="source")
+    await stayed(source, "failed")
+    assert NO_DOUBT in await source.refusal("x-replug-resolve", keep="source")
+    await migrates_again(lab, source)

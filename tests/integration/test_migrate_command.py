@@ -185,6 +185,13 @@ def test_a_vm_of_its_own_that_goes_on(
         (["--qmp", "tcp:there:0", "unix:x"], "port"),
         (["--qmp", "", "unix:x"], "got nothing"),
         (["--nothing", "unix:x"], "--nothing"),
+        (["--qmp", "there", "--multifd-channels", "0", "unix:x"], "1 to 255"),
+        (["--qmp", "there", "--multifd-compression", "zstd", "unix:x"], "add --multifd-channels"),
+        (["--qmp", "there", "--share-memory", "tcp:x:1"], "takes a unix: URI"),
+        (["--qmp", "there", "--share-memory", "--multifd-channels", "2", "unix:x"], "one of them"),
+        (["--qmp", "there", "--attach", "--multifd-channels", "2"], "cannot be set"),
+        (["--qmp", "there", "--attach", "--share-memory"], "cannot be set"),
+        (["--qmp", "there", "--attach", "--multifd-compression", "zstd"], "cannot be changed"),
     ],
 )
 def test_usage(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,47 +25,19 @@ from engine.messages import (
     State,
 )
 from tests.integration.lab import Lab, scenario
-from tests.integration.outcomes import failed_at_target, migrates_again, moved, stayed
+from tests.integration.outcomes import (
+    failed_at_target,
+    kept_at_source,
+    migrates_again,
+    moved,
+    source_in_doubt,
+    stayed,
+    target_in_doubt,
+)
 from tests.integration.relay import Relay, Way
-from tests.integration.vms import GUEST, Vm
+from tests.integration.vms import GUEST
 
 SLOW = {"max_bandwidth": 300_000}
-NO_DOUBT = "The VM is not in doubt: there is nothing to resolve"
-
-
-async def in_doubt(vm: Vm) -> None:
-    """Wait for a VM to be in doubt and check what it then refuses."""
-    await vm.event("X_REPLUG_IN_DOUBT")
-    assert (await vm.query())["x-replug-in-doubt"] is True
-    assert "x-replug-resolve before this process may end" in await vm.refusal("quit")
-    if "send the signal again" not in vm.stderr:
-        vm.process.send_signal(signal.SIGTERM)
-        while "send the signal again" not in vm.stderr:
-            assert (await vm.query())["x-replug-in-doubt"] is True
-
-
-async def source_in_doubt(source: Vm) -> None:
-    await in_doubt(source)
-    assert (await source.query())["status"] == "device"
-    assert await source.run_state() == "postmigrate"
-    assert "say who keeps it with x-replug-resolve first" in await source.refusal("cont")
-    assert "can no longer be cancelled" in await source.refusal("migrate_cancel")
-    assert "There's a migration process in progress" in await source.refusal(
-        "migrate", uri="unix:/nowhere"
-    )
-
-
-async def target_in_doubt(target: Vm) -> None:
-    await in_doubt(target)
-    assert await target.run_state() == "inmigrate"
-    assert target.process.returncode is None
-
-
-async def kept_at_source(lab: Lab, source: Vm) -> None:
-    await source.command("x-replug-resolve", keep="source")
-    await stayed(source, "failed")
-    assert NO_DOUBT in await source.refusal("x-replug-resolve", keep="source")
-    await migrates_again(lab, source)
 
 
 # -- the target dies

@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -266,3 +267,18 @@ def line_of(event: dict[str, Any]) -> str:
     data = event.get("data", {})
     detail = data.get("status", data.get("pass", data.get("device-id", "")))
     return f"{event['event']} {detail}".rstrip()
+
+
+async def run_migrate(
+    source: Path, target: Path, *arguments: str
+) -> tuple[int | None, dict[str, Any]]:
+    """Run `replug migrate` on two monitors to its end; return its exit status and its report."""
+    monitors = ("--qmp", str(source), "--target-qmp", str(target))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "engine.cli", "migrate", "--json", *monitors, *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    output, _ = await process.communicate()
+    report: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return process.returncode, report

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine
 from random import Random
 from typing import Any
@@ -10,11 +11,13 @@ from typing import Any
 import pytest
 
 from engine.driver.channel import Channel, TransportError
-from engine.driver.simulation.link import LinkConditions, SimulatedNetwork
+from engine.driver.simulation.link import LinkConditions
 from engine.driver.simulation.loop import EndlessError, VirtualLoop
-from engine.uri import TcpUri
+from engine.driver.simulation.network import SimulatedNetwork, SocketUri
+from engine.uri import TcpUri, UnixUri
 
 URI = TcpUri("target", 4444)
+HERE = UnixUri("/run/target")
 Work = Callable[[SimulatedNetwork], Coroutine[Any, Any, None]]
 
 
@@ -29,10 +32,10 @@ def run(work: Work, **conditions: Any) -> float:
         loop.close()
 
 
-async def pair(network: SimulatedNetwork) -> tuple[Channel, Channel]:
+async def pair(network: SimulatedNetwork, uri: SocketUri = URI) -> tuple[Channel, Channel]:
     """Return both ends of a new link."""
-    listener = network.listen(URI, lambda channel: None)
-    source = await network.connect(URI)
+    listener = network.listen(uri, lambda channel: None)
+    source = await network.connect(uri)
     return source, await listener.accept()
 
 
@@ -129,6 +132,72 @@ def test_damage_changes_one_bit() -> None:
         assert end.damage()
         received = await target.read(50)
         assert sum(byte.bit_count() for byte in received) == 1
+
+    run(work)
+
+
+def test_a_descriptor_comes_with_the_bytes_it_was_sent_with() -> None:
+    async def work(network: SimulatedNetwork) -> None:
+        source, target = await pair(network, HERE)
+        reading, writing = os.pipe()
+        await source.write([b"before"])
+        await source.write_with([b"with", b" it"], writing)
+        os.close(writing)
+        assert await target.read(100) == b"before"
+        assert target.take_descriptor() is None
+        assert await target.read(2) == b"wi"
+        passed = target.take_descriptor()
+        assert passed is not None
+        assert (await target.read(100), await target.read(100)) == (b"th", b" it")
+        assert target.take_descriptor() is None
+        os.write(passed, b"x")
+        os.close(passed)
+        assert os.read(reading, 2) == b"x"
+        os.close(reading)
+
+    run(work)
+
+
+@pytest.mark.parametrize("how", ["cut", "closed"])
+def test_a_descriptor_that_is_lost_is_closed(how: str) -> None:
+    async def work(network: SimulatedNetwork) -> None:
+        source, target = await pair(network, HERE)
+        reading, writing = os.pipe()
+        await source.write_with([b"with it"], writing)
+        os.close(writing)
+        if how == "cut":
+            network.cut(keeps_to_source=False, keeps_to_target=False, with_error=True)
+        else:
+            await target.read(100)
+            network.close()
+        # The end of the pipe: nobody can write to it any more.
+        assert os.read(reading, 1) == b""
+        os.close(reading)
+
+    run(work)
+
+
+def test_no_descriptor_goes_to_another_host() -> None:
+    async def work(network: SimulatedNetwork) -> None:
+        source, _ = await pair(network)
+        with pytest.raises(TransportError, match="only a unix socket can"):
+            await source.write_with([b"with it"], 0)
+
+    run(work)
+
+
+def test_one_channel_is_cut_and_the_others_live() -> None:
+    async def work(network: SimulatedNetwork) -> None:
+        listener = network.listen(HERE, lambda channel: None)
+        links = [(await network.connect(HERE), await listener.accept()) for _ in range(3)]
+        network.cut_channel(1, keeps_to_source=True, keeps_to_target=True, with_error=True)
+        for number, (source, target) in enumerate(links):
+            if number == 2:
+                with pytest.raises(TransportError, match="reset by peer"):
+                    await target.read(100)
+            else:
+                await source.write([b"x"])
+                assert await target.read(100) == b"x"
 
     run(work)
 

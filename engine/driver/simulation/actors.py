@@ -11,8 +11,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from engine.driver.simulation.link import SimulatedNetwork
 from engine.driver.simulation.machine import SimulatedVm
+from engine.driver.simulation.network import SimulatedNetwork
 from engine.driver.simulation.plan import ACCIDENTS, Action
 from statemachines.states import Handover, Incoming, Migration, Takeover
 
@@ -26,6 +26,8 @@ class Stage(Protocol):
     source: SimulatedVm
     target: SimulatedVm
     network: SimulatedNetwork
+    #: Where the target waits.
+    uri: str
 
     def start_target(self) -> None:
         """Start a new target process in the place of one that has ended."""
@@ -49,6 +51,7 @@ class Actors:
         self.migrations = 0
         self._accidents: dict[str, Callable[[Action], None]] = {
             "cut": self._cut,
+            "cut-channel": self._cut_channel,
             "stall": self._stall,
             "damage": self._damage,
             "refuse": self._refuse,
@@ -96,7 +99,7 @@ class Actors:
             return
         if not stage.target.alive and stage.source.is_in(*_MAY_MIGRATE):
             stage.start_target()
-        begun = self.command(stage.source, "migrate", uri="tcp:target:4444")
+        begun = self.command(stage.source, "migrate", uri=stage.uri)
         if begun is not None:
             self._keeper = None
             self.migrations += 1
@@ -186,6 +189,9 @@ class Actors:
 
     def _cut(self, action: Action) -> None:
         self._stage.network.cut(**action.values)
+
+    def _cut_channel(self, action: Action) -> None:
+        self._stage.network.cut_channel(**action.values)
 
     def _stall(self, action: Action) -> None:
         self._stage.network.stall(True)

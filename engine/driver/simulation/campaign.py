@@ -32,6 +32,8 @@ class Totals:
     #: Migrations that were begun, and that completed.
     migrations: int = 0
     completed: int = 0
+    #: Migrations that completed, by the way that RAM went.
+    ways: Counter[str] = field(default_factory=Counter)
     #: Joint steps of all VMs.
     steps: int = 0
     #: How long it all took in its own time.
@@ -47,6 +49,7 @@ class Totals:
         self.violations += outcome.violation is not None
         self.migrations += outcome.migrations
         self.completed += outcome.completed
+        self.ways[outcome.way] += outcome.completed
         self.steps += outcome.steps
         self.simulated_ms += outcome.simulated_ms
         self.reached.update(outcome.reached)

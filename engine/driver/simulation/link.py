@@ -1,26 +1,27 @@
-"""The simulated network: who listens, the channels between VMs, and what can happen to these.
+"""The channels between simulated VMs, and what can happen to them.
 
 What may live here: bytes on their way, with latency, bandwidth, pieces, a bounded buffer; cuts,
-stalls, damage, resets. Rules:
+stalls, damage, resets, descriptors that are passed along. Rules:
 
 1. Bytes of one direction arrive in order and at most once; where a read ends is chosen at random.
 2. The end of a channel follows the bytes before it. Who closes over bytes that it has not read may
    take back what it said last, as a socket does.
-3. While the network is stalled nothing arrives, no end either.
+3. A descriptor comes with the first of the bytes that it was sent with, is a duplicate of the
+   sender's, and is closed with whatever it is lost with.
+4. While the network is stalled nothing arrives, no end either.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from random import Random
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from engine.driver.channel import BytesLike, Channel, TransportError, views
-from engine.driver.transport import Listener
-from engine.uri import TcpUri, Uri
 
 #: What the loop takes for the same moment.
 _TICK_SECONDS = 1e-9
@@ -53,21 +54,53 @@ class _End:
     closes: bool
 
 
-_Parcel: TypeAlias = bytes | _End
+@dataclass(frozen=True)
+class _Passed:
+    """Bytes that a descriptor comes with."""
+
+    #: Belongs to whoever has this.
+    descriptor: int
+    #: The bytes.
+    data: bytes
+
+
+_Parcel: TypeAlias = bytes | _Passed | _End
+
+
+def _bytes_of(parcel: _Parcel) -> bytes:
+    if isinstance(parcel, _Passed):
+        return parcel.data
+    return parcel if isinstance(parcel, bytes) else b""
+
+
+def _close_passed(parcels: Iterable[_Parcel]) -> None:
+    for parcel in parcels:
+        if isinstance(parcel, _Passed):
+            os.close(parcel.descriptor)
+
+
+class Weather(Protocol):
+    """What all links of a network have in common."""
+
+    conditions: LinkConditions
+    random: Random
+    stalled: bool
 
 
 class Wire:
     """One direction of one channel."""
 
-    def __init__(self, network: SimulatedNetwork) -> None:
+    def __init__(self, network: Weather) -> None:
         self._network = network
         self._loop = asyncio.get_running_loop()
         self._flying: deque[tuple[float, _Parcel]] = deque()
-        self._arrived: deque[bytes] = deque()
+        self._arrived: deque[bytes | _Passed] = deque()
         self._free_at = 0.0
         self._bytes = 0
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
+        #: The descriptor that came with what was read and that nobody has taken.
+        self.passed: int | None = None
         #: How it ended for the reader.
         self.end: _End | None = None
         #: Whether the reader is gone, as far as the writer knows.
@@ -80,7 +113,7 @@ class Wire:
     def put(self, parcel: _Parcel) -> None:
         """Send something after all that was sent before."""
         conditions = self._network.conditions
-        size = len(parcel) if isinstance(parcel, bytes) else 0
+        size = len(_bytes_of(parcel))
         start = max(self._loop.time(), self._free_at)
         self._free_at = start + size / conditions.bytes_per_ms / 1000
         arrives = self._free_at + conditions.latency_ms / 1000
@@ -114,7 +147,7 @@ class Wire:
     def _land(self) -> None:
         """Let arrive what is next."""
         _, parcel = self._flying.popleft()
-        if isinstance(parcel, bytes):
+        if not isinstance(parcel, _End):
             self._arrived.append(parcel)
             return
         self.end = self.end or parcel
@@ -125,16 +158,29 @@ class Wire:
     def lose_flying(self) -> None:
         """Lose what is on its way."""
         kept = [(at, parcel) for at, parcel in self._flying if isinstance(parcel, _End)]
-        self._bytes -= sum(len(p) for _, p in self._flying if isinstance(p, bytes))
+        self._bytes -= sum(len(_bytes_of(parcel)) for _, parcel in self._flying)
+        _close_passed(parcel for _, parcel in self._flying)
         self._flying = deque(kept)
+
+    def close(self) -> None:
+        """Close the descriptors that nobody will take any more."""
+        _close_passed((*self._arrived, *(parcel for _, parcel in self._flying)))
+        self._arrived.clear()
+        self._flying.clear()
+        if self.passed is not None:
+            os.close(self.passed)
+            self.passed = None
 
     def damage(self) -> bool:
         """Change one bit of what arrives next; False when nothing is on its way."""
         for at, (arrives, parcel) in enumerate(self._flying):
-            if isinstance(parcel, bytes) and parcel:
-                changed = bytearray(parcel)
+            if _bytes_of(parcel):
+                changed = bytearray(_bytes_of(parcel))
                 changed[self._network.random.randrange(len(changed))] ^= 0x10
-                self._flying[at] = (arrives, bytes(changed))
+                if isinstance(parcel, _Passed):
+                    self._flying[at] = (arrives, replace(parcel, data=bytes(changed)))
+                else:
+                    self._flying[at] = (arrives, bytes(changed))
                 return True
         return False
 
@@ -143,7 +189,7 @@ class Wire:
     @property
     def unread(self) -> bool:
         """Whether bytes are here, or on their way, that nobody has read."""
-        return bool(self._arrived) or any(isinstance(p, bytes) for _, p in self._flying)
+        return bool(self._arrived) or any(not isinstance(p, _End) for _, p in self._flying)
 
     async def take(self, max_bytes: int) -> bytes | None:
         """Return bytes, b"" at an end of file, or None when woken for another reason."""
@@ -162,6 +208,11 @@ class Wire:
         if conditions.short_reads and random.random() < conditions.short_reads:
             max_bytes = min(max_bytes, random.randint(1, _SHORT_READ_BYTES_MAX))
         first = self._arrived.popleft()
+        if isinstance(first, _Passed):
+            if self.passed is not None:
+                # More than one that nobody has taken is more than there is a use for.
+                os.close(self.passed)
+            self.passed, first = first.descriptor, first.data
         if len(first) > max_bytes:
             self._arrived.appendleft(first[max_bytes:])
             first = first[:max_bytes]
@@ -174,8 +225,17 @@ class Wire:
 class SimulatedChannel(Channel):
     """One end of a link."""
 
-    def __init__(self, network: SimulatedNetwork, incoming: Wire, outgoing: Wire) -> None:
-        self.reply_path = not network.one_way
+    def __init__(
+        self,
+        network: Weather,
+        incoming: Wire,
+        outgoing: Wire,
+        *,
+        reply_path: bool = True,
+        passes_descriptors: bool = False,
+    ) -> None:
+        self.reply_path = reply_path
+        self._passes_descriptors = passes_descriptors
         self._network = network
         self._incoming = incoming
         self._outgoing = outgoing
@@ -202,6 +262,20 @@ class SimulatedChannel(Channel):
             if self._stopped or self._outgoing.broken:
                 raise TransportError("Unable to write to socket: Broken pipe")
             self._outgoing.put(bytes(view))
+
+    async def write_with(self, buffers: Sequence[BytesLike], descriptor: int) -> None:
+        if not self._passes_descriptors:
+            await super().write_with(buffers, descriptor)
+        await self._outgoing.room()
+        if self._stopped or self._outgoing.broken:
+            raise TransportError("Unable to write to socket: Broken pipe")
+        first, *others = views(buffers)
+        self._outgoing.put(_Passed(os.dup(descriptor), bytes(first)))
+        await self.write(others)
+
+    def take_descriptor(self) -> int | None:
+        descriptor, self._incoming.passed = self._incoming.passed, None
+        return descriptor
 
     async def flushed(self) -> None:
         if self._stopped or self.spoilt:
@@ -236,131 +310,3 @@ class SimulatedChannel(Channel):
     def damage(self) -> bool:
         """Change one bit of what this end receives next; False when nothing is coming."""
         return self._incoming.damage()
-
-
-class SimulatedListener(Listener):
-    """One VM that waits for a stream."""
-
-    def __init__(
-        self, network: SimulatedNetwork, uri: TcpUri, accepted: Callable[[Channel], None]
-    ) -> None:
-        self._network = network
-        self._uri = uri
-        self._accepted = accepted
-        self.addresses = [
-            {"type": "inet", "host": uri.host, "port": str(uri.port), "ipv4": True},
-        ]
-        self._waiting: deque[SimulatedChannel] = deque()
-        self._changed: asyncio.Future[None] | None = None
-        self._closed = False
-
-    def offer(self, channel: SimulatedChannel) -> None:
-        """Hand in a channel from a source."""
-        self._waiting.append(channel)
-        self._wake()
-
-    async def accept(self) -> Channel:
-        while not self._closed:
-            if self._waiting:
-                channel = self._waiting.popleft()
-                self._accepted(channel)
-                return channel
-            self._changed = asyncio.get_running_loop().create_future()
-            await self._changed
-        raise TransportError("The listener is closed")
-
-    def close(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        self._network.forget(self._uri)
-        while self._waiting:
-            self._waiting.popleft().close()
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._changed is not None and not self._changed.done():
-            self._changed.set_result(None)
-
-
-class SimulatedNetwork:
-    """All links of one simulation."""
-
-    def __init__(self, conditions: LinkConditions, random: Random) -> None:
-        self.conditions = conditions
-        self.random = random
-        #: Whether nothing arrives at the moment.
-        self.stalled = False
-        #: Whether nobody can connect at the moment.
-        self.refuses = False
-        #: Whether nobody can answer on the links that are made.
-        self.one_way = False
-        self._listeners: dict[tuple[str, int], SimulatedListener] = {}
-        self._wires: list[Wire] = []
-        #: The two ends of every link that either still holds, oldest first: the source's, the
-        #: target's.
-        self.ends: list[tuple[SimulatedChannel, SimulatedChannel]] = []
-        self._names = 0
-
-    def new_name(self) -> bytes:
-        """Make a name for a migration."""
-        self._names += 1
-        return self._names.to_bytes(16, "big")
-
-    async def connect(self, uri: Uri) -> Channel:
-        """Open the outgoing end of a stream."""
-        assert isinstance(uri, TcpUri)
-        await asyncio.sleep(2 * self.conditions.latency_ms / 1000)
-        listener = self._listeners.get((uri.host, uri.port))
-        # What cannot answer may be a file: nobody need be there.
-        nobody = listener is None and not self.one_way
-        if nobody or self.refuses or self.stalled:
-            reason = "Connection timed out" if self.stalled else "Connection refused"
-            raise TransportError(f"Failed to connect to '{uri.host}:{uri.port}': {reason}")
-        ends = self._link()
-        self.ends = [each for each in self.ends if not (each[0].closed and each[1].closed)]
-        self.ends.append(ends)
-        if listener is not None:
-            self._offer(listener, ends[1])
-        return ends[0]
-
-    def _link(self) -> tuple[SimulatedChannel, SimulatedChannel]:
-        """Make a link; return the source's end and the target's."""
-        there, back = self._wire(), self._wire()
-        there.back, back.back = back, there
-        self._wires += [there, back]
-        return SimulatedChannel(self, back, there), SimulatedChannel(self, there, back)
-
-    def _wire(self) -> Wire:
-        return Wire(self)
-
-    def _offer(self, listener: SimulatedListener, channel: SimulatedChannel) -> None:
-        """Let a listener know of a channel."""
-        listener.offer(channel)
-
-    def listen(self, uri: Uri, accepted: Callable[[Channel], None]) -> Listener:
-        """Open the incoming end of a stream; `accepted` is told of each that comes."""
-        assert isinstance(uri, TcpUri)
-        if (uri.host, uri.port) in self._listeners:
-            raise TransportError(
-                f"Failed to bind socket to {uri.host}:{uri.port}: Address already in use"
-            )
-        listener = SimulatedListener(self, uri, accepted)
-        self._listeners[uri.host, uri.port] = listener
-        return listener
-
-    def forget(self, uri: TcpUri) -> None:
-        """Let nobody connect there any more."""
-        del self._listeners[uri.host, uri.port]
-
-    def stall(self, stalled: bool) -> None:
-        """Let nothing arrive from now on; or everything that had to wait."""
-        self.stalled = stalled
-        for wire in self._wires:
-            wire.arrive()
-
-    def cut(self, *, keeps_to_source: bool, keeps_to_target: bool, with_error: bool) -> None:
-        """Cut every link."""
-        for ends in self.ends:
-            ends[0].cut(keeps_flying=keeps_to_source, with_error=with_error)
-            ends[1].cut(keeps_flying=keeps_to_target, with_error=with_error)

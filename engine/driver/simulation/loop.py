@@ -7,7 +7,7 @@ happen again, and that is an error: whoever runs a simulation keeps something du
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import Context
 from typing import Any, TypeVarTuple, Unpack
 
@@ -69,8 +69,39 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Count turns anew."""
         self._selector.turns = 0
 
+    def tell_errors(self, broken: Callable[[str], None]) -> None:
+        """Tell, in a sentence, each error that nobody expects, of a task or of a callback."""
+
+        def done(task: asyncio.Task[Any]) -> None:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                broken(_sentence(error))
+
+        def new_task(loop: asyncio.AbstractEventLoop, work: Any, **how: Any) -> asyncio.Task[Any]:
+            task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, **how)
+            task.add_done_callback(done)
+            return task
+
+        def raised(_loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+            error = context.get("exception")
+            broken(_sentence(error) if error is not None else str(context.get("message")))
+
+        self.set_task_factory(new_task)
+        self.set_exception_handler(raised)
+
+    async def cancel_tasks(self) -> None:
+        """Cancel every task but the one that asks, and wait for their end."""
+        tasks = asyncio.all_tasks(self) - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
     def _process_events(self, event_list: list[Any]) -> None:
         """Do nothing: nothing comes from outside."""
 
     def _write_to_self(self) -> None:
         """Do nothing: there is no other thread to wake it from."""
+
+
+def _sentence(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"

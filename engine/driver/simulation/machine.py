@@ -8,25 +8,18 @@ the VM as an exit does. Rules: commands are bytes of QMP; nothing of a VM is rea
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TextIO
 
-import numpy as np
-
-from devices.dirty import DirtyBitmap, DirtyRecord
-from devices.page_copies import scatter
-from devices.page_runs import Runs, intersection, one_run, union
-from devices.ram import PAGE_BYTES
 from engine.commands.dispatcher import Dispatcher
 from engine.configuration import VmConfiguration
 from engine.driver.channel import Channel
 from engine.driver.live import LiveVm
-from engine.driver.simulation.link import SimulatedNetwork
+from engine.driver.simulation.memory import AnyMemory, LendableMemory, SimulatedMemory
+from engine.driver.simulation.network import SimulatedNetwork
 from engine.driver.surroundings import Surroundings, Transport
 from engine.driver.transport import Listener, ResolveFd, SocketAddress
-from engine.profile import DirtyTracking
 from engine.qmp.errors import QmpError
 from engine.qmp.session import QmpSession, Request
 from engine.uri import Uri, parse_uri
@@ -37,10 +30,6 @@ from statemachines.steps import Latched
 
 #: How long work takes that a real VM gives to a thread, such as a digest of all RAM.
 THREAD_MS = 1.0
-
-
-_BLOCK_BYTES = 1 << 16
-_ZEROS = bytes(_BLOCK_BYTES)
 
 
 class Watcher(Protocol):
@@ -57,88 +46,6 @@ class Watcher(Protocol):
 
     def ended(self, vm: SimulatedVm) -> None:
         """Look at a VM that quits."""
-
-
-class SimulatedMemory:
-    """Guest RAM in this process."""
-
-    def __init__(self, size_bytes: int) -> None:
-        #: The contents.
-        self.contents = bytearray(size_bytes)
-        #: The same, for a VM to write to.
-        self.buffer = memoryview(self.contents)
-
-    def holding(self, runs: Runs) -> Runs:
-        """Return what may hold data, in coarse blocks."""
-        blocks = [
-            (start // PAGE_BYTES, (start + _BLOCK_BYTES) // PAGE_BYTES)
-            for start in range(0, len(self.contents), _BLOCK_BYTES)
-            if self.contents[start : start + _BLOCK_BYTES] != _ZEROS
-        ]
-        rows = np.array(blocks, dtype=np.int64).reshape(-1, 2)
-        return intersection(runs, union(one_run(0, 0), rows))
-
-    def reading_view(self) -> memoryview:
-        """Return the one way there is to see it."""
-        return self.buffer.toreadonly()
-
-    def dirty_record(self, choice: DirtyTracking) -> DirtyRecord:
-        """Return a bitmap, whatever was chosen: what the kernel does is not simulated."""
-        return DirtyBitmap(len(self.contents) // PAGE_BYTES, self.holding)
-
-    def begin_tracking(self) -> None:
-        """Do nothing: it has one user."""
-
-    def end_tracking(self) -> None:
-        """Do nothing."""
-
-    @property
-    def is_its_own(self) -> bool:
-        """Say so: there is nobody else."""
-        return True
-
-    @property
-    def is_preallocated(self) -> bool:
-        """Say so: it is all there."""
-        return True
-
-    def place(self, runs: Runs, data: memoryview) -> None:
-        """Write what a stream brings."""
-        scatter(
-            np.frombuffer(self.buffer, dtype=np.uint8).reshape(-1, PAGE_BYTES),
-            runs,
-            np.frombuffer(data, dtype=np.uint8).reshape(-1, PAGE_BYTES),
-        )
-
-    def lend(self) -> int:
-        """Lend it to nobody: simulated VMs are on hosts of their own."""
-        raise AssertionError("a simulated VM has no unix socket to pass a descriptor through")
-
-    def adopt(self, descriptor: int) -> None:
-        """Adopt nothing, likewise."""
-        raise AssertionError(f"no descriptor {descriptor} was passed in")
-
-    def take_back(self) -> None:
-        """Do nothing: it is never lent."""
-
-    def part(self) -> None:
-        """Do nothing: it is never lent."""
-
-    def settle(self) -> None:
-        """Do nothing: it is never parted."""
-
-    def rejoin(self) -> None:
-        """Do nothing: it is never lent."""
-
-    def own(self) -> None:
-        """Do nothing: nothing is adopted."""
-
-    def digest(self) -> bytes:
-        """Hash the whole of it."""
-        return hashlib.sha256(self.contents).digest()
-
-    def close(self) -> None:
-        """Keep it: it is compared after its process has ended."""
 
 
 class WatchedVm(LiveVm):
@@ -166,7 +73,7 @@ class SimulatedVm:
     #: What it is in the core.
     live_class: type[WatchedVm] = WatchedVm
     #: What its RAM is.
-    memory_class: type[SimulatedMemory] = SimulatedMemory
+    memory_class: type[AnyMemory] = SimulatedMemory
 
     def __init__(
         self,
@@ -324,12 +231,19 @@ class SimulatedVm:
 
     def is_in(self, *states: State, index: int = 0) -> bool:
         """Say whether the lifecycle of these states is in one of them."""
-        return self.state(type(states[0]), index) in states
+        # Asked more often than anything else, hence without a detour.
+        return self.live.vm.runtime.state(type(states[0]), index) in states
 
     @property
     def runs(self) -> bool:
         """Whether a guest runs here."""
         return self.alive and (self.is_in(RunState.RUNNING) or self.live.vm.guest.is_running)
+
+
+class NeighbourVm(SimulatedVm):
+    """A VM process whose RAM can be handed to another on its host."""
+
+    memory_class = LendableMemory
 
 
 async def _after_a_while(work: Callable[[], bytes]) -> bytes:

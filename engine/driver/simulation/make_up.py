@@ -16,8 +16,8 @@ from engine.command_line_error import CommandLineError
 from engine.configuration import VmConfiguration
 from engine.driver.simulation.plan import Plan, PlanError
 
-#: Where the target waits.
-URI = "tcp:target:4444"
+#: Where the target waits, by what the link is.
+_URIS = {"tcp": "tcp:target:4444", "unix": "unix:/run/target"}
 #: So that nobody waits for seconds: they cost time even where they are virtual.
 _HEARTBEAT_MS = 200
 _RAM = "1M"
@@ -46,6 +46,11 @@ def template(profile: str, pairs: int, native_hotplug: bool) -> VmConfiguration:
     return parse_vm_arguments([*words, *_devices(pairs)], read_file=_no_file).configuration
 
 
+def uri_of(plan: Plan) -> str:
+    """Return where the target waits."""
+    return _URIS[plan.transport]
+
+
 def configuration(plan: Plan, *, is_target: bool) -> VmConfiguration:
     """Return the make-up of one of the VMs, new for each process."""
     guest = plan.target_guest if is_target else plan.guest
@@ -55,7 +60,7 @@ def configuration(plan: Plan, *, is_target: bool) -> VmConfiguration:
         guest=parse_guest_options(guest) if guest else GuestOptions(),
         inventory=Inventory(),
         start_paused=plan.held[is_target],
-        incoming=URI if is_target else None,
+        incoming=uri_of(plan) if is_target else None,
     )
 
 

@@ -17,6 +17,14 @@ from random import Random
 from typing import Any
 
 from engine.driver.simulation.link import LinkConditions
+from engine.driver.simulation.ways import (
+    CHANNELS_MAX,
+    COMPRESSIONS,
+    PLAIN,
+    TRANSPORTS,
+    Way,
+    way_of,
+)
 from statemachines.system import VM_MACHINES
 
 #: When an action is counted from: the start of the simulation.
@@ -48,7 +56,9 @@ OPERATOR = (
     "query", "announce", "set_link", "resolve", "quit-in-doubt",
 )  # fmt: skip
 GUEST = ("eject-now", "driver-reset", "reboot", "options")
-ACCIDENTS = ("cut", "stall", "damage", "refuse", "kill-target", "kill-source", "target-gone")
+ACCIDENTS = (
+    "cut", "cut-channel", "stall", "damage", "refuse", "kill-target", "kill-source", "target-gone",
+)  # fmt: skip
 
 
 class PlanError(ValueError):
@@ -95,10 +105,17 @@ class Plan:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     #: The network.
     link: LinkConditions = field(default_factory=LinkConditions)
+    #: What its links are: "tcp", or "unix" between VMs of one host.
+    transport: str = "tcp"
     #: Whether a VM that is at the source in the end is migrated once more, undisturbed.
     once_more: bool = True
     #: What happens.
     actions: tuple[Action, ...] = ()
+
+    @property
+    def way(self) -> Way:
+        """Which way RAM goes."""
+        return way_of(self.transport, self.capabilities, self.parameters)
 
     def to_json(self) -> str:
         """Write it as text."""
@@ -119,6 +136,8 @@ def plan_from_json(text: str) -> Plan:
         plan = Plan(**given)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise PlanError(f"this is no plan: {error}; expected what --journal-dir writes") from error
+    if plan.transport not in TRANSPORTS:
+        raise PlanError(f"{plan.transport!r} is no transport; there are {', '.join(TRANSPORTS)}")
     known = (*OPERATOR, *GUEST, *ACCIDENTS, "migrate")
     for action in plan.actions:
         if action.kind not in known:
@@ -138,8 +157,12 @@ def _is_moment(text: str) -> bool:
 
 
 def plan_of(seed: int, profile: str) -> Plan:
-    """Return what a seed decides; the same for both profiles."""
+    """Return what a seed decides; the same for every profile, but that only native shares RAM."""
     return _Planner(seed).plan(profile)
+
+
+def _compressing(plan: Plan, compression: str) -> Plan:
+    return replace(plan, parameters={**plan.parameters, "multifd-compression": compression})
 
 
 class _Planner:
@@ -177,17 +200,52 @@ class _Planner:
             once_more=self._often(0.3),
         )
         plan = replace(plan, actions=tuple(self._actions()))
-        return self._channelled(plan) if self._often(0.4) else plan
+        # Ways for RAM are chosen last, and each after the others, so that all else stays.
+        if self._often(0.4):
+            plan = self._channelled(plan)
+        if self._often(0.3):
+            plan = self._on_one_host(plan)
+        if plan.way.channels and self._temper in ("faulty", "wild") and self._often(0.6):
+            plan = replace(plan, actions=(*plan.actions, self._channel_cut()))
+        if plan.way == PLAIN and self._often(0.05):
+            # It says nothing without channels, and is no reason to refuse anything.
+            plan = _compressing(plan, "zstd")
+        return plan
 
     def _channelled(self, plan: Plan) -> Plan:
-        """Let RAM go some other way than plainly; chosen last, so that all else stays."""
+        """Let RAM go some other way than plainly."""
         parameters = {
             **plan.parameters,
-            "multifd-channels": self._random.randint(1, 4),
+            "multifd-channels": self._random.randint(1, CHANNELS_MAX),
             "multifd-compression": self._choose(("none", 1), ("zstd", 1)),
         }
         ways = self._choose((("multifd",), 6), (("x-adaptive",), 2), (("multifd", "x-adaptive"), 1))
         return replace(plan, capabilities=(*plan.capabilities, *ways), parameters=parameters)
+
+    def _on_one_host(self, plan: Plan) -> Plan:
+        """Let the link be a unix socket, through which RAM can be handed over instead of sent."""
+        plan = replace(plan, transport="unix")
+        if not plan.way.channels:
+            plan = _compressing(plan, self._random.choice(COMPRESSIONS))
+            if self._often(0.7) and plan.profile == "native":
+                plan = replace(plan, capabilities=(*plan.capabilities, "x-share-memory"))
+        return plan
+
+    def _channel_cut(self) -> Action:
+        """Cut one channel, mid-pass as a rule, while the others live."""
+        moment = self._choose(
+            ("source migration active", 4),
+            ("target takeover receiving", 2),
+            ("source migration setup", 1),
+        )
+        after_ms = 0.0 if self._often(0.2) else self._between(0.01, 60)
+        values = {
+            "number": self._random.randrange(CHANNELS_MAX),
+            "keeps_to_source": self._often(0.5),
+            "keeps_to_target": self._often(0.5),
+            "with_error": self._often(0.5),
+        }
+        return Action("cut-channel", moment, after_ms, values=values)
 
     # -- what things are like
 

@@ -119,8 +119,7 @@ class _Stage:
         self._errors: list[str] = []
         self._place = 0
         self.outcome = Replayed()
-        loop.set_task_factory(self._new_task)
-        loop.set_exception_handler(self._raised)
+        loop.tell_errors(self._errors.append)
 
     def run(self) -> Replayed:
         """Let it happen."""
@@ -170,25 +169,7 @@ class _Stage:
     async def _clean_up(self) -> None:
         for vm in self._processes:
             vm.kill()
-        tasks = asyncio.all_tasks(self._loop) - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-
-    def _raised(self, _loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
-        self._errors.append(f"{context.get('message')}: {context.get('exception')}")
-
-    def _new_task(
-        self, loop: asyncio.AbstractEventLoop, work: Any, **how: Any
-    ) -> asyncio.Task[Any]:
-        task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, **how)
-        task.add_done_callback(self._task_done)
-        return task
-
-    def _task_done(self, task: asyncio.Task[Any]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._errors.append(f"{type(error).__name__}: {error}")
+        await self._loop.cancel_tasks()
 
     # -- looking on
 

@@ -15,10 +15,10 @@ from random import Random
 from typing import Any
 
 from engine.driver.simulation.actors import Actors
-from engine.driver.simulation.link import SimulatedNetwork
 from engine.driver.simulation.loop import EndlessError, VirtualLoop
-from engine.driver.simulation.machine import SimulatedVm
-from engine.driver.simulation.make_up import configuration
+from engine.driver.simulation.machine import NeighbourVm, SimulatedVm
+from engine.driver.simulation.make_up import configuration, uri_of
+from engine.driver.simulation.network import SimulatedNetwork
 from engine.driver.simulation.plan import START, Action, Plan
 from engine.driver.simulation.safety import Safety, Violation
 from engine.driver.simulation.settle import Settling
@@ -44,6 +44,8 @@ class Outcome:
     #: Migrations that were begun, and that completed.
     migrations: int = 0
     completed: int = 0
+    #: The way that RAM went, of those that completed.
+    way: str = ""
     #: Every status of query-migrate that was reached at either side, and every doubt.
     reached: set[str] = field(default_factory=set)
     #: Joint steps of all VMs.
@@ -77,14 +79,14 @@ class Simulation:
         self._loop = loop
         self._journal = journal
         self.network = SimulatedNetwork(plan.link, Random(plan.seed))
-        self.outcome = Outcome()
+        self.uri = uri_of(plan)
+        self.outcome = Outcome(way=str(plan.way))
         self.safety = Safety(native=plan.profile == "native", broken=self._broken)
         self._waiting: dict[str, list[Action]] = {}
         self._due = 0
         self._is_over = False
         self._processes: list[SimulatedVm] = []
-        loop.set_task_factory(self._new_task)
-        loop.set_exception_handler(self._raised)
+        loop.tell_errors(self._broken)
 
     def run(self) -> Outcome:
         """Let it happen."""
@@ -109,34 +111,12 @@ class Simulation:
     async def _clean_up(self) -> None:
         for vm in self._processes:
             vm.kill()
-        tasks = asyncio.all_tasks(self._loop) - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await self._loop.cancel_tasks()
+        self.network.close()
+        for vm in self._processes:
+            vm.memory.release()
 
     # -- what nobody expects
-
-    def _new_task(
-        self, loop: asyncio.AbstractEventLoop, work: Any, **how: Any
-    ) -> asyncio.Task[Any]:
-        task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, **how)
-        task.add_done_callback(self._task_done)
-        return task
-
-    def _task_done(self, task: asyncio.Task[Any]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._defect(error)
-
-    def _raised(self, _loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
-        error = context.get("exception")
-        if isinstance(error, Exception):
-            self._defect(error)
-        else:
-            self._broken(str(context.get("message")))
-
-    def _defect(self, error: BaseException) -> None:
-        self._broken(f"{type(error).__name__}: {error}")
 
     def _broken(self, sentence: str) -> None:
         if self.outcome.violation is None and not self._is_over:
@@ -167,7 +147,8 @@ class Simulation:
 
     def _process(self, *, is_target: bool) -> SimulatedVm:
         made_of = configuration(self.plan, is_target=is_target)
-        self._processes.append(SimulatedVm(made_of, self.network, self, self._journal))
+        kind = NeighbourVm if self.plan.way.shared else SimulatedVm
+        self._processes.append(kind(made_of, self.network, self, self._journal))
         return self._processes[-1]
 
     def _set_up(self, vm: SimulatedVm) -> None:

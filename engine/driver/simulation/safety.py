@@ -74,6 +74,8 @@ class Safety:
         #: Properties that a profile of QEMU's broke, and how often.
         self.defects: Counter[str] = Counter()
         self._stopped_in: State = RunState.RUNNING
+        #: What the source's RAM was when its guest had stopped.
+        self._stopped_with: bytes | None = None
         self._waits_since_ms = 0.0
         self._wait_max_ms: float | None = None
         self._asked: Counter[str] = Counter()
@@ -104,6 +106,8 @@ class Safety:
             self.keeper = None
         if vm is self.target and step.event is E.LAUNCH:
             self._memory_is_equal()
+        if vm is self.source:
+            self._memory_is_kept(vm, step)
         self._note_requests(vm, step)
         for move in step.moves:
             if move.before is move.after and not isinstance(move.after, Primary):
@@ -149,6 +153,18 @@ class Safety:
             return  # that is another defect, and has been told
         equal = self.source.memory.contents == self.target.memory.contents
         self._check(equal, "the target is launched with other RAM than the source's")
+
+    def _memory_is_kept(self, source: SimulatedVm, step: Step) -> None:
+        """Whoever was lent or sent the source's RAM, it gets it back as it was."""
+        match step.event:
+            case E.GUEST_STOPPED:
+                self._stopped_with = bytes(source.memory.contents)
+            case E.SYSTEM_RESET:
+                self._stopped_with = None
+            case E.RESUME_SOURCE if self._stopped_with is not None:
+                same = self._stopped_with == source.memory.contents
+                self._check(same, "the source goes on with other RAM than it stopped with")
+                self._stopped_with = None
 
     def _wait_is_bounded(self, vm: SimulatedVm, move: Move) -> None:
         now_ms = vm.now_ms()

@@ -19,14 +19,10 @@ from devices.dirty import DirtyBitmap, DirtyRecord
 from devices.page_runs import Runs
 from devices.ram import PAGE_BYTES
 from engine.driver.channel import Channel, TransportError
-from engine.driver.simulation.link import (
-    LinkConditions,
-    SimulatedChannel,
-    SimulatedListener,
-    SimulatedNetwork,
-    Wire,
-)
-from engine.driver.simulation.machine import SimulatedMemory, SimulatedVm, WatchedVm
+from engine.driver.simulation.link import LinkConditions, SimulatedChannel, Wire
+from engine.driver.simulation.machine import SimulatedVm, WatchedVm
+from engine.driver.simulation.memory import SimulatedMemory
+from engine.driver.simulation.network import SimulatedListener, SimulatedNetwork
 from engine.driver.transport import Listener
 from engine.profile import DirtyTracking
 from engine.uri import Uri

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from io import StringIO
 
 import pytest
@@ -133,6 +134,11 @@ def test_sizes(size: int | None, text: str) -> None:
 )
 def test_durations(duration_ms: float | None, text: str) -> None:
     assert duration_text(duration_ms) == text
+
+
+def test_a_guest_that_is_slowed_down_is_named() -> None:
+    assert "slowed" not in ram_text(RAM)
+    assert ram_text(replace(RAM, throttle_percent=30)).endswith(", guest slowed down by 30 %")
 
 
 def test_ram_that_does_not_converge_is_named() -> None:

@@ -40,3 +40,20 @@ def test_who_is_held_says_nothing_more() -> None:
 def test_the_main_channel_alone_never_waits() -> None:
     barrier = PassBarrier(0)
     assert all(barrier.reached(0, number) for number in (1, 2, 3))
+
+
+def test_who_ends_between_passes_is_missed_in_the_next_one() -> None:
+    barrier = PassBarrier(2)
+    barrier.left(1)
+    assert not barrier.waits_for_ever
+    barrier.reached(0, 1)
+    assert barrier.waits_for_ever
+
+
+def test_who_ends_after_the_last_pass_is_not_missed() -> None:
+    barrier = PassBarrier(1)
+    barrier.reached(1, 1)
+    barrier.left(1)
+    assert not barrier.waits_for_ever
+    assert barrier.reached(0, 1)
+    assert not barrier.waits_for_ever
