@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
 import subprocess
 import sys
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.driver.simulation.loop import VirtualLoop
 from engine.driver.simulation.plan import plan_of
 from engine.driver.simulation.run import simulate
 from engine.profile import PROFILE_NAMES
@@ -55,3 +58,24 @@ def test_processes_with_other_hashes_agree(tmp_path: Path) -> None:
         folders.append({path.name: path.read_bytes() for path in folder.iterdir()})
     assert len(folders[0]) == len(SEEDS)
     assert folders[0] == folders[1]
+
+
+def test_what_a_killed_process_leaves_pending_is_not_collected() -> None:
+    """When it would be is chance: it depends on what this process has done before."""
+    loop = VirtualLoop()
+    errors: list[str] = []
+    loop.tell_errors(errors.append)
+
+    async def wait_for_nobody() -> None:
+        await asyncio.Event().wait()
+
+    async def leave_one() -> None:
+        loop.create_task(wait_for_nobody())
+        await asyncio.sleep(1)
+        gc.collect()
+        assert errors == []
+        await loop.cancel_tasks()
+
+    loop.run_until_complete(leave_one())
+    loop.close()
+    assert errors == []

@@ -50,6 +50,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def __init__(self) -> None:
         super().__init__()
         self._selector = _Jump()
+        # What a killed process leaves behind is kept: when it is collected would be chance.
+        self._pending: set[asyncio.Task[Any]] = set()
 
     def time(self) -> float:
         return self._selector.now_seconds
@@ -73,11 +75,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Tell, in a sentence, each error that nobody expects, of a task or of a callback."""
 
         def done(task: asyncio.Task[Any]) -> None:
+            self._pending.discard(task)
             if not task.cancelled() and (error := task.exception()) is not None:
                 broken(_sentence(error))
 
         def new_task(loop: asyncio.AbstractEventLoop, work: Any, **how: Any) -> asyncio.Task[Any]:
             task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, **how)
+            self._pending.add(task)
             task.add_done_callback(done)
             return task
 
