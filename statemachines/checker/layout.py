@@ -16,8 +16,16 @@ from statemachines.ground import Both, Either, Ground, Heard, Negation, Test
 
 Words = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
-#: Field -> its column, for guards that read one again.
-Columns = dict[int, npt.NDArray[np.uint64]]
+
+
+class Columns:
+    """What guards have read of some states, for those that read it again."""
+
+    def __init__(self) -> None:
+        #: Field -> its values.
+        self.fields: dict[int, Words] = {}
+        #: Guard -> where it holds.
+        self.masks: dict[Ground, Mask] = {}
 
 
 class Layout:
@@ -63,17 +71,26 @@ class Layout:
         return tuple(mask)
 
     def evaluate(self, guard: Ground, columns: list[Words], cache: Columns) -> Mask:
-        """Return where a ground guard holds, given the states' words by column."""
+        """Return where a ground guard holds, given the states' words by column.
+
+        What is read again, by this guard or another of the same cache, is worked out once.
+        """
+        held = cache.masks.get(guard)
+        if held is None:
+            cache.masks[guard] = held = self._evaluate(guard, columns, cache)
+        return held
+
+    def _evaluate(self, guard: Ground, columns: list[Words], cache: Columns) -> Mask:
         match guard:
             case bool():
                 return np.full(len(columns[0]), guard)
             case Test(field=number, values=values):
-                if number not in cache:
+                if number not in cache.fields:
                     word, shift = self.where[number]
                     bits = np.uint64((1 << self.model.fields[number].bits) - 1)
-                    cache[number] = (columns[word] >> np.uint64(shift)) & bits
+                    cache.fields[number] = (columns[word] >> np.uint64(shift)) & bits
                 among = np.uint64(sum(1 << value for value in values))
-                found: Mask = (among >> cache[number]) & np.uint64(1) != 0
+                found: Mask = (among >> cache.fields[number]) & np.uint64(1) != 0
                 return found
             case Negation(part=part):
                 return ~self.evaluate(part, columns, cache)
@@ -89,3 +106,31 @@ class Layout:
                 return held
             case Heard():
                 raise TypeError("a permit reads no message")
+
+
+class Part:
+    """Some fields of a state; the others are 0 here, and nobody asks for them."""
+
+    def __init__(self, layout: Layout, fields: Iterable[int]) -> None:
+        self._size = len(layout.model.fields)
+        self._width = layout.width
+        self._cuts = [
+            (number, *layout.where[number], (1 << layout.model.fields[number].bits) - 1)
+            for number in sorted(fields)
+        ]
+        #: The bits of these fields, per word.
+        self.mask = layout.mask_of(number for number, *_ in self._cuts)
+
+    def unpack(self, words: Sequence[int]) -> tuple[int, ...]:
+        """Return one row of words as a state."""
+        state = [0] * self._size
+        for number, word, shift, bits in self._cuts:
+            state[number] = (words[word] >> shift) & bits
+        return tuple(state)
+
+    def packed(self, state: Sequence[int]) -> list[int]:
+        """Return one state as its words."""
+        row = [0] * self._width
+        for number, word, shift, _ in self._cuts:
+            row[word] |= state[number] << shift
+        return row

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from statemachines.actions import RESPAWN_PEER, TOLL_OF, Action, Toll, actions_of
 from statemachines.checker.index import Index, Numbers, chain, first_places
-from statemachines.checker.layout import Columns, Layout
+from statemachines.checker.layout import Columns, Layout, Part
 from statemachines.checker.rows import Rows
 from statemachines.checker.steps import Outcome, Stepper
 from statemachines.checker.surroundings import CLASSES
@@ -83,8 +83,8 @@ class LocalSpace:
         ]
         self._unprompted = len(self.labels)
         self.labels += [Label(a, a.toll, a.peer, a.fair) for a in actions if a.receives is not None]
-        #: Per label: the bits of the fields that its action can touch.
-        self.masks = [self._touched_mask(label.what) for label in self.labels]
+        #: Per label: the fields that its action can touch.
+        self.parts = [Part(self.layout, self._touched(label.what)) for label in self.labels]
         self._perishing = self._disturbances()
         self._classes = np.array([_class_of(label.toll) for label in self.labels])
         #: (label, content or -1) -> what the action does, by case.
@@ -126,14 +126,14 @@ class LocalSpace:
     def holds(self, guard: Ground, first: int = 0) -> Mask:
         """Return where a ground guard holds, for the states from number `first` on."""
         columns = [self.words[name][first:] for name in self.words.names]
-        return self.layout.evaluate(guard, columns, {})
+        return self.layout.evaluate(guard, columns, Columns())
 
     # -- actions
 
-    def _touched_mask(self, what: Action | Disturbance) -> tuple[int, ...]:
+    def _touched(self, what: Action | Disturbance) -> set[int]:
         assert isinstance(what, Action)
         touched = set(self.stepper.touched(what.happens)) | set(what.clears)
-        return self.layout.mask_of(touched | {self.model.number(Link)})
+        return touched | {self.model.number(Link)}
 
     def _disturbances(self) -> list[tuple[int, Ground, Life | None]]:
         """Add the labels of what happens to the process: (label, guard, how its life ends)."""
@@ -166,7 +166,7 @@ class LocalSpace:
         if not len(new):
             return
         columns = [self.words[name][new] for name in self.words.names]
-        cache: Columns = {}
+        cache = Columns()
         found: list[tuple[npt.NDArray[Any], ...]] = []
         for number, label in enumerate(self.labels[: self._unprompted]):
             assert isinstance(label.what, Action)
@@ -198,7 +198,7 @@ class LocalSpace:
         self, states: npt.NDArray[np.int64], contents: npt.NDArray[np.int64]
     ) -> None:
         columns = [self.words[name][states] for name in self.words.names]
-        cache: Columns = {}
+        cache = Columns()
         found: list[tuple[npt.NDArray[Any], ...]] = []
         for content in np.unique(contents):
             message = self.ops.contents[content].message
@@ -240,16 +240,17 @@ class LocalSpace:
         at: npt.NDArray[np.int64],
         content: int,
     ) -> tuple[npt.NDArray[Any], ...]:
-        mask = self.masks[number]
+        mask = self.parts[number].mask
         cases = self.cases.get((number, content))
         if cases is None:
             cases = self.cases[number, content] = Cases(mask)
         subset = [column[at] for column in columns]
         before = len(cases.numbers)
         which = cases.which(subset)
-        for place in first_places(which, before):
-            row = [int(column[place]) for column in subset]
-            self._work_out(number, action, content, cases, row)
+        fresh = first_places(which, before)
+        if len(fresh):
+            rows = np.stack([column[fresh] for column in subset], axis=1).tolist()
+            self._work_out(number, action, content, cases, rows)
         status = cases.numbers["status"][which]
         keep = status != DISABLED
         at, which, status = at[keep], which[keep], status[keep]
@@ -268,16 +269,19 @@ class LocalSpace:
         )
 
     def _work_out(
-        self, number: int, action: Action, content: int, cases: Cases, row: list[int]
+        self, number: int, action: Action, content: int, cases: Cases, rows: list[list[int]]
     ) -> None:
         heard = self.workings.heard(content)
-        status, after, op, outcome = self.workings.case(action, self.layout.unpack(row), heard)
-        if status != ENDS:
-            after = [word & bits for word, bits in zip(after, self.masks[number], strict=True)]
-        cases.numbers.append(status, op, outcome)
-        cases.words.append(*after)
-        masks = self.masks[number]
-        cases.before.append(tuple([word & bits for word, bits in zip(row, masks, strict=True)]))
+        part = self.parts[number]
+        numbers, words = [], []
+        for row in rows:
+            before = part.unpack(row)
+            status, after, op, outcome = self.workings.case(action, before, heard)
+            numbers.append((status, op, outcome))
+            words.append(self.layout.packed(after) if status == ENDS else part.packed(after))
+            cases.before.append(before)
+        cases.numbers.extend(*np.array(numbers, np.int32).T)
+        cases.words.extend(*np.array(words, np.uint64).T)
 
     def _perish(
         self, number: int, life: Life | None, at: npt.NDArray[np.int64]

@@ -6,11 +6,12 @@ order, and the entries taken. A process that ends, or breaks, leaves one canonic
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from statemachines.actions import Action
 from statemachines.checker.index import Index, Keys, Numbers, chain
-from statemachines.checker.layout import Layout
 from statemachines.checker.rows import Rows
 from statemachines.checker.steps import Outcome, Stepper
 from statemachines.compile import Model
@@ -57,7 +58,7 @@ class Cases:
         self._parts = [Index() for _ in range(2 * len(self._bits) - 1)]
         self.numbers = Rows(("status", "op", "outcome"), np.int32)
         self.words = Rows(tuple(f"word{i}" for i in range(len(mask))), np.uint64)
-        #: The touched fields before, where `words` has them after.
+        #: The state before, of its touched fields, where `words` has them after.
         self.before: list[tuple[int, ...]] = []
 
     def which(self, columns: list[Keys]) -> Numbers:
@@ -73,7 +74,7 @@ class Workings:
         self._side = side
         self.stepper = stepper
         self._ops = ops
-        self._layout = Layout(model)
+        self._nothing = (0,) * len(model.fields)
         #: Outcome number -> entries taken.
         self.taken: list[tuple[int, ...]] = []
         self._taken_numbers: dict[tuple[int, ...], int] = {}
@@ -91,7 +92,8 @@ class Workings:
 
     def case(
         self, action: Action, state: tuple[int, ...], heard: dict[int, int]
-    ) -> tuple[int, list[int], int, int]:
+    ) -> tuple[int, Sequence[int], int, int]:
+        """Let an action happen to a state: how it ends, the state then, operations, outcome."""
         if action.clears:
             cleared = list(state)
             for field in action.clears:
@@ -99,19 +101,19 @@ class Workings:
             state = tuple(cleared)
         outcome = self.stepper.run(action.happens, state, heard)
         if outcome is None:
-            return DISABLED, [0] * self._layout.width, 0, 0
+            return DISABLED, self._nothing, 0, 0
         taken = self.taken_number(outcome)
         if outcome.unhandled is not None:
             op = self._ops.number((*asked_ops(action), Op("perish", self._side)))
-            return ENDS, self._layout.packed(self.dead(Life.BROKEN)), op, taken
+            return ENDS, self.dead(Life.BROKEN), op, taken
         ops = (*asked_ops(action), *said_ops(self._side, outcome))
         if Command.EXIT in outcome.said:
             op = self._ops.number((*ops, Op("perish", self._side)))
-            return ENDS, self._layout.packed(self.dead(Life.EXITED)), op, taken
+            return ENDS, self.dead(Life.EXITED), op, taken
         link = tuple(Link)[outcome.state[self.model.number(Link)]]
         if link in (Link.LOST, Link.CLOSED):
             ops = (*ops, Op("deafen", self._side))
-        return MOVES, self._layout.packed(outcome.state), self._ops.number(ops), taken
+        return MOVES, outcome.state, self._ops.number(ops), taken
 
     def taken_number(self, outcome: Outcome) -> int:
         taken = tuple(sorted(set(outcome.taken)))

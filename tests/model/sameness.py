@@ -42,7 +42,7 @@ def _alike(space: LocalSpace, workings: Workings) -> bool:
         action = space.labels[number].what
         assert isinstance(action, Action)
         touched = space.layout.mask_of(stepper.touched(action.happens))
-        if any(new & ~old for new, old in zip(touched, space.masks[number], strict=True)):
+        if any(new & ~old for new, old in zip(touched, space.parts[number].mask, strict=True)):
             return False
         if not _answers(space, workings, action, content, cases):
             return False
@@ -66,7 +66,7 @@ def _answers(
     for before, words, (status, op) in zip(
         cases.before, zip(*columns, strict=True), known, strict=True
     ):
-        now, after, does, _ = workings.case(action, space.layout.unpack(before), heard)
-        if (now, tuple(after), does) != (status, words, op):
+        now, after, does, _ = workings.case(action, before, heard)
+        if (now, tuple(space.layout.packed(after)), does) != (status, words, op):
             return False
     return True
