@@ -236,4 +236,13 @@ AGREEMENTS: tuple[Property, ...] = (
         ),
         "DESIGN: event X_REPLUG_IN_DOUBT",
     ),
+    Property(
+        "doubt-needs-an-accident",
+        Kind.ALWAYS,
+        "Where nothing fails, whoever gives up says so, and neither side is ever in doubt.",
+        _never_alive(AnyOf(In(Handover.IN_DOUBT), In(Takeover.IN_DOUBT))),
+        "two-phase hand-over: ABORT",
+        where=_TWO_PHASE,
+        needs_peace=True,
+    ),
 )

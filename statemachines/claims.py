@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from statemachines.compile import Model
-from statemachines.environment import Option, Side
+from statemachines.environment import Budget, Option, Side
 from statemachines.ground import Ground, both
 from statemachines.guards import ALWAYS as ALWAYS_SO
 from statemachines.guards import VM_SCOPE, All, Guard, In, Not, Per, Some
@@ -88,6 +88,8 @@ class Property:
     covers: tuple[int, ...] = ()
     #: It is promised only where the target can answer.
     needs_reply_path: bool = False
+    #: It is promised only where no host, process, disk or network fails.
+    needs_peace: bool = False
     #: It is promised only under these policies.
     where: Guard = ALWAYS_SO
 
@@ -97,8 +99,11 @@ class Property:
     def applies(self, model: Model) -> bool:
         """Return whether it is promised of a system."""
         asked = self.needs_reply_path and not model.topology.reply_path
+        faults = self.needs_peace and model.topology.budgets.get(Budget.FAULTS, 0) > 0
         lacks = self.option is not None and self.option not in model.topology.options
-        return not asked and not lacks and model.ground(self.where, VM_SCOPE) is True
+        if asked or faults or lacks:
+            return False
+        return model.ground(self.where, VM_SCOPE) is True
 
 
 def at_source(*parts: Guard) -> At:

@@ -225,6 +225,12 @@ EXPLAINED: dict[str, str] = {
     "takeover 17: (IDLE, STREAM_BAD): removed": "the next row gives up too; REFUSE is not said",
     "takeover 17: (IDLE, STREAM_BAD): if Incoming is active and policy": "as takeover 3",
     "resume 1: (RUN, STOP): if always": "it is set anew before anybody reads it",
+    "handover 11: (DELIVERED, DIGEST_MISMATCH): removed": "as migration 26",
+    "resume 2: (HOLD, CONT): if always": "as resume 1",
+    "run_state 9: (PRELAUNCH|RUNNING|PAUSED|INMIGRATE|FINISH_MIGRATE|POSTMIGRATE, SYSTEM_RESET): "
+    "removed": "it is refused then, as on its way (tests/unit/engine/commands)",
+    "run_state 19: (POSTMIGRATE, KEEP_HERE): if always": "nothing is in doubt: it changes nothing",
+    "run_state 20: (POSTMIGRATE, KEEP_THERE): if always": "the same",
     "incoming 6: (ACTIVE, PEER_LOST): to itself": "the process ends in the same step",
     "return_path 1: ": "capabilities are set before a migration alone (tests/unit/engine/commands)",
     "pause_capability 0: ": "the same",
