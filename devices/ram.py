@@ -130,10 +130,6 @@ class Ram(Protocol):
         """Write the pages of these runs, one after another in `data`, as a stream brings them."""
         ...
 
-    def load_pages(self, page_indexes: Indexes, data: Buffer) -> None:
-        """Scatter the pages in `data`, in order, to `page_indexes` (the target's side)."""
-        ...
-
     def landing(self, runs: Runs) -> list[memoryview] | None:
         """Give writable views of these runs, in order, where a stream is best read straight there.
 
@@ -272,17 +268,6 @@ class BitmapRam:
 
     def landing(self, runs: Runs) -> list[memoryview] | None:
         return None
-
-    def load_pages(self, page_indexes: Indexes, data: Buffer) -> None:
-        indexes = self._check_indexes(page_indexes)
-        given = _as_bytes(data)
-        if given.size != indexes.size * PAGE_BYTES:
-            raise RamShapeError(
-                f"{indexes.size} pages need {indexes.size * PAGE_BYTES} bytes, not {given.size}"
-            )
-        # numpy takes care of data that starts at an odd address, as a network buffer may.
-        self._rows[indexes] = given.view(np.uint64).reshape(-1, PAGE_WORDS)
-        self._note_scattered(indexes)
 
     def zero_pages(self, indexes: Indexes) -> None:
         self._zero(runs_of(np.unique(self._check_indexes(indexes))))

@@ -72,7 +72,7 @@ def test_each_way_to_write_is_seen_and_no_reading_is(
     assert ram.take_dirty_runs().tolist() == []
     ram.write(2 * PAGE_BYTES, b"x")
     ram.write_pages(4, page(2))
-    ram.load_pages(np.array([513, 6]), page(3) * 2)
+    ram.place(runs((6, 7), (513, 514)), memoryview(page(3) * 2))
     ram.zero_runs(runs((8, 9), (600, 900)))
     path = tmp_path / "pages"
     path.write_bytes(page(4) * 2)
@@ -156,7 +156,6 @@ def test_zeros_that_a_stream_brings_cost_nothing_where_nothing_was_written(
     ram.place(runs((5, 6)), memoryview(page(2)))
     ram.write_scattered(np.array([7, 9]), np.ones((2, PAGE_BYTES // 8), dtype=np.uint64))
     ram.receive_view(11, 1)[:] = page(3)
-    ram.load_pages(np.array([13]), page(4))
     ram.zero_runs(runs((0, PAGES)))
     assert not any(ram.view())
     # Put there behind its back: it is not looked at.

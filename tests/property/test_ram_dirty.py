@@ -13,6 +13,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from devices.page_runs import runs_of
 from devices.pattern import page_rows
 from devices.ram import PAGE_BYTES, BitmapRam
 
@@ -92,7 +93,7 @@ def send_pass(ram: BitmapRam, target: BitmapRam) -> None:
     whole = ram.view()
     full = dirty[nonzero]
     data = b"".join(whole[i * PAGE_BYTES : (i + 1) * PAGE_BYTES] for i in full.tolist())
-    target.load_pages(full, data)
+    target.place(runs_of(full), memoryview(data))
     target.zero_pages(dirty[~nonzero])
 
 

@@ -71,7 +71,7 @@ def test_what_a_killed_process_leaves_pending_is_not_collected() -> None:
 
     async def leave_one() -> None:
         loop.create_task(wait_for_nobody())
-        await asyncio.sleep(1)
+        await asyncio.sleep(0)
         gc.collect()
         assert errors == []
         await loop.cancel_tasks()

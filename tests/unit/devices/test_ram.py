@@ -89,11 +89,8 @@ OUTSIDE: list[tuple[str, Act]] = [
     ("pages before", lambda ram: ram.write_pages(-1, page(1))),
     ("pages beyond", lambda ram: ram.write_pages(PAGES - 1, page(1) * 2)),
     ("scatter beyond", lambda ram: ram.write_scattered(indexes(0, PAGES), rows(1, 2))),
-    ("load before", lambda ram: ram.load_pages(indexes(0, -1), page(1) * 2)),
-    (
-        "load far beyond",
-        lambda ram: ram.load_pages(np.array([2**64 - 1], dtype=np.uint64).view(np.int64), page(1)),
-    ),
+    ("place before", lambda ram: ram.place(runs((-1, 1)), memoryview(page(1) * 2))),
+    ("place beyond", lambda ram: ram.place(runs((0, 1), (7, 9)), memoryview(page(1) * 3))),
     ("zero beyond", lambda ram: ram.zero_pages(indexes(1, PAGES))),
     ("look beyond", lambda ram: ram.nonzero_mask(indexes(PAGES))),
     ("view before", lambda ram: ram.page_view(-1, 1)),
@@ -107,7 +104,6 @@ OUTSIDE: list[tuple[str, Act]] = [
 
 MISSHAPEN: list[tuple[str, Act]] = [
     ("half a page", lambda ram: ram.write_pages(0, page(1)[:2048])),
-    ("too little to load", lambda ram: ram.load_pages(indexes(0, 1), page(1))),
     ("rows of bytes", lambda ram: ram.write_scattered(indexes(0), rows(1).view(np.uint8))),
     ("a row too many", lambda ram: ram.write_scattered(indexes(0), rows(1, 2))),
     ("strided", lambda ram: ram.write(0, rows(1, 2)[:, ::2])),
@@ -145,7 +141,7 @@ WRITES: list[tuple[str, Act, list[int]]] = [
     ("nothing, at the end", lambda ram: ram.write(PAGES * PAGE_BYTES, b""), []),
     ("whole pages", lambda ram: ram.write_pages(3, page(1) * 2), [3, 4]),
     ("scattered", lambda ram: ram.write_scattered(indexes(6, 0, 6), rows(1, 2, 3)), [0, 6]),
-    ("loaded", lambda ram: ram.load_pages(indexes(5, 2), page(1) * 2), [2, 5]),
+    ("placed", lambda ram: ram.place(runs((2, 3), (5, 6)), memoryview(page(1) * 2)), [2, 5]),
     ("zeroed, but zero already", lambda ram: ram.zero_pages(indexes(1, 2)), []),
     ("runs zeroed, but zero already", lambda ram: ram.zero_runs(runs((1, 3), (5, 6))), []),
     ("received", lambda ram: ram.receive_view(2, 3), [2, 3, 4]),
@@ -199,7 +195,7 @@ def test_tracking_can_start_with_all_pages_dirty(ram: BitmapRam) -> None:
 
 def test_pages_land_where_they_belong(ram: BitmapRam) -> None:
     ram.write_pages(0, np.frombuffer(page(9), dtype=np.uint64))
-    ram.load_pages(indexes(7, 2), memoryview(b"?" + page(1) + page(2))[1:])
+    ram.place(runs((2, 3), (7, 8)), memoryview(b"?" + page(2) + page(1))[1:])
     ram.write_scattered(indexes(4, 3), rows(0x0303030303030303, 0x0404040404040404))
     fills = [ram.read(number * PAGE_BYTES, PAGE_BYTES) for number in range(PAGES)]
     assert fills == [page(fill) for fill in (9, 0, 2, 4, 3, 0, 0, 1)]
@@ -232,7 +228,7 @@ def test_runs_are_divided_by_whether_they_are_zero() -> None:
 
 
 def test_no_pages_at_all_is_fine(ram: BitmapRam) -> None:
-    ram.load_pages(indexes(), b"")
+    ram.place(runs(), memoryview(b""))
     ram.zero_pages(indexes())
     ram.zero_runs(runs())
     assert ram.nonzero_mask(indexes()).shape == (0,)
