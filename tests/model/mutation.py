@@ -217,6 +217,7 @@ EXPLAINED: dict[str, str] = {
     "resume 3: ": "RAM converges after a cancel only where closing a channel takes time",
     "handover 4: (GREETED, RECV_REFUSE): ": "ABANDON, raised in the same step, does the same",
     "takeover 3: ": "it tells a source that cannot hear it, and ends in the same step",
+    "takeover 5: (GREETED, HELLO_BAD): removed": "as migration 26",
     "takeover 7: ": "the same",
     "takeover 8: (RECEIVING, RECV_BAD_STATE): removed": "as migration 26",
     "takeover 10: ": "the loss of its peer ends it in the same step",
