@@ -136,8 +136,8 @@ SOMETIMES: tuple[Property, ...] = (
     Property(
         "misplaced-is-tried",
         Kind.SOMETIMES,
-        "A primary that the bus refuses can be asked for.",
-        _source(_ALIVE, Some(In(Placement.MISPLACED))),
+        "A primary that the bus refuses is tried, and is not there.",
+        _source(_ALIVE, Some(All(In(Placement.MISPLACED), In(Primary.ABSENT)))),
         "hw/core/qdev.c device_set_realized",
         option=Option.MISPLACED,
     ),
