@@ -35,6 +35,7 @@ from statemachines.tables.conditions import IDLE_STATUSES, MIGRATING
 from statemachines.witnesses import (
     Closing,
     Course,
+    SetBlocker,
     SetPause,
     SetReturnPath,
     SinceState,
@@ -184,8 +185,14 @@ AGREEMENTS: tuple[Property, ...] = (
     Property(
         "blocker-blocks",
         Kind.ALWAYS,
-        "No migration is under way while something forbids it.",
-        never(at_source(_ALIVE, MIGRATING, In(Blocker.BLOCKED))),
+        "No migration is under way while a device forbids it, and only such a device does.",
+        Every(
+            (
+                never(at_source(_ALIVE, MIGRATING, In(Blocker.BLOCKED))),
+                never(at_source(_ALIVE, In(Blocker.BLOCKED), Not(In(SetBlocker.PRESENT)))),
+                never(at_source(_ALIVE, In(Blocker.CLEAR), In(SetBlocker.PRESENT))),
+            )
+        ),
         "migration.c migration_is_blocked; hw/vfio/migration.c vfio_migration_probe",
     ),
     Property(
@@ -195,9 +202,9 @@ AGREEMENTS: tuple[Property, ...] = (
         Every(
             (
                 never(at_source(_ALIVE, In(SetReturnPath.ON), In(ReturnPath.OFF))),
-                never(at_source(_ALIVE, In(SetReturnPath.OFF), In(ReturnPath.ON))),
+                never(at_source(_ALIVE, Not(In(SetReturnPath.ON)), In(ReturnPath.ON))),
                 never(at_source(_ALIVE, In(SetPause.ON), In(PauseCapability.OFF))),
-                never(at_source(_ALIVE, In(SetPause.OFF), In(PauseCapability.ON))),
+                never(at_source(_ALIVE, Not(In(SetPause.ON)), In(PauseCapability.ON))),
                 *(
                     never(
                         at_source(_ALIVE, MIGRATING, In(ReturnPath(value))),

@@ -145,6 +145,18 @@ AGREEMENTS_OF_GUESTS: tuple[Property, ...] = (
         covers=(39, 43),
     ),
     Property(
+        "let-go-is-taken",
+        Kind.ALWAYS,
+        "Where nothing fails, no target gives up a VM that its source has let go.",
+        never(
+            at_source(_ALIVE, In(Migration.COMPLETED)),
+            at_target(In(Life.EXITED)),
+        ),
+        "savevm.c qemu_loadvm_state: the end of a whole stream is no loss",
+        covers=(39,),
+        needs_peace=True,
+    ),
+    Property(
         "failed-target-exits",
         Kind.ALWAYS,
         "A target whose incoming migration failed does not live on.",

@@ -10,7 +10,7 @@ from statemachines.claims import At, Every, Kind, Neither, Property, never, neve
 from statemachines.claims import at_source as _source
 from statemachines.claims import at_target as _target
 from statemachines.environment import Option, Side
-from statemachines.guards import All, AnyOf, In, Not, Policy, Some
+from statemachines.guards import All, AnyOf, In, Not, Per, Policy, Some
 from statemachines.observers import (
     Announced,
     Asked,
@@ -34,8 +34,8 @@ from statemachines.states import (
     Takeover,
 )
 from statemachines.tables.conditions import IDLE_STATUSES, MIGRATING
-from statemachines.witnesses import SetReturnPath, Told
-from statemachines.witnesses_of_devices import Carrier, Indicator
+from statemachines.witnesses import SetBlocker, SetPause, SetReturnPath, Told
+from statemachines.witnesses_of_devices import Carrier, Indicator, Touched
 
 _ALIVE = In(Life.ALIVE)
 _RUNS = All(_ALIVE, In(RunState.RUNNING))
@@ -173,6 +173,35 @@ SOMETIMES: tuple[Property, ...] = (
         "An operator sets return-path, and it is on.",
         _source(In(SetReturnPath.ON), MIGRATING),
         "migration.c qmp_migrate_set_capabilities",
+    ),
+    Property(
+        "return-path-can-be-taken-back",
+        Kind.SOMETIMES,
+        "An operator sets return-path and takes it back.",
+        _source(In(SetReturnPath.OFF_AGAIN)),
+        "migration.c qmp_migrate_set_capabilities",
+    ),
+    Property(
+        "pause-can-be-taken-back",
+        Kind.SOMETIMES,
+        "An operator sets pause-before-switchover and takes it back.",
+        _source(In(SetPause.OFF_AGAIN)),
+        "migration.c qmp_migrate_set_capabilities",
+    ),
+    Property(
+        "blocker-goes",
+        Kind.SOMETIMES,
+        "A device that forbids migrating is taken out.",
+        _source(_ALIVE, In(SetBlocker.GONE)),
+        "hw/vfio/migration.c vfio_migration_exit",
+        option=Option.BLOCKER,
+    ),
+    Property(
+        "standby-declined",
+        Kind.SOMETIMES,
+        "A driver answers that it does not know STANDBY.",
+        At(Side.SOURCE, In(Touched.DECLINED), each=Per.STANDBY),
+        "virtio 1.2 §5.1.3; drivers/net/virtio_net.c: a driver without the feature bit",
     ),
     Property(
         "carrier-lost",

@@ -73,6 +73,8 @@ class SetReturnPath(State):
     OFF = "off"
     #: On.
     ON = "on"
+    #: Off, where it was on, and the VM was not started since.
+    OFF_AGAIN = "off again"
 
 
 class SetPause(State):
@@ -82,6 +84,19 @@ class SetPause(State):
     OFF = "off"
     #: On.
     ON = "on"
+    #: Off, where it was on, and the VM was not started since.
+    OFF_AGAIN = "off again"
+
+
+class SetBlocker(State):
+    """Whether the operator gave the VM a device that cannot be migrated."""
+
+    #: No, or it is gone since before the last migration.
+    NO = "no"
+    #: It has one.
+    PRESENT = "present"
+    #: It had one, and has not migrated since.
+    GONE = "gone"
 
 
 class SinceState(State):
@@ -184,8 +199,10 @@ SET_RETURN_PATH = Observer(
     SetReturnPath,
     Per.VM,
     (
-        Watch((SetReturnPath.OFF,), E.RETURN_PATH_ON, SetReturnPath.ON),
-        Watch((SetReturnPath.ON,), E.RETURN_PATH_OFF, SetReturnPath.OFF),
+        Watch((SetReturnPath.OFF, SetReturnPath.OFF_AGAIN), E.RETURN_PATH_ON, SetReturnPath.ON),
+        Watch((SetReturnPath.ON,), E.RETURN_PATH_OFF, SetReturnPath.OFF_AGAIN),
+        Watch((SetReturnPath.OFF_AGAIN,), E.BOOT, SetReturnPath.OFF),
+        Watch((SetReturnPath.OFF_AGAIN,), E.BOOT_HELD, SetReturnPath.OFF),
     ),
 )
 SET_PAUSE = Observer(
@@ -193,8 +210,20 @@ SET_PAUSE = Observer(
     SetPause,
     Per.VM,
     (
-        Watch((SetPause.OFF,), E.PAUSE_ON, SetPause.ON),
-        Watch((SetPause.ON,), E.PAUSE_OFF, SetPause.OFF),
+        Watch((SetPause.OFF, SetPause.OFF_AGAIN), E.PAUSE_ON, SetPause.ON),
+        Watch((SetPause.ON,), E.PAUSE_OFF, SetPause.OFF_AGAIN),
+        Watch((SetPause.OFF_AGAIN,), E.BOOT, SetPause.OFF),
+        Watch((SetPause.OFF_AGAIN,), E.BOOT_HELD, SetPause.OFF),
+    ),
+)
+SET_BLOCKER = Observer(
+    "set_blocker",
+    SetBlocker,
+    Per.VM,
+    (
+        Watch((SetBlocker.NO, SetBlocker.GONE), E.BLOCK, SetBlocker.PRESENT),
+        Watch((SetBlocker.PRESENT,), E.UNBLOCK, SetBlocker.GONE),
+        Watch((SetBlocker.GONE,), E.MIGRATE, SetBlocker.NO),
     ),
 )
 SINCE_STATE = Observer(
@@ -261,6 +290,7 @@ WITNESSES: tuple[Observer, ...] = (
     DEVICE,
     SET_RETURN_PATH,
     SET_PAUSE,
+    SET_BLOCKER,
     SINCE_STATE,
     TOLD,
     CLOSING,
