@@ -66,6 +66,8 @@ class Guest:
         self._frames = FrameSchedule(self.memory)
         self._announcements = AnnounceSchedule(self.memory)
         self._is_running = False
+        #: The driver table as this guest wrote it last, since it runs; nobody else writes it.
+        self._driver_table: tuple[DriverEntry, ...] | None = None
         self._started_ms = 0.0
         self._stopped_ms: float | None = None
         self._worked_ms = 0.0
@@ -89,7 +91,8 @@ class Guest:
         stopped its record of the options is left for the next start to bring up to date.
         """
         self._own_options = _changed(self._own_options, changes)
-        self._options = self._drivers.options = _changed(self._options, changes)
+        self._options = _changed(self._options, changes)
+        self._drivers.use(self._options)
         self.workload.use(self._options)
         if self._is_running:
             self.memory.options_text = format_guest_options(self._options)
@@ -131,6 +134,7 @@ class Guest:
         self._worked_ms = now_ms
         self._frames.restart(now_ms)
         self._is_running = True
+        self._driver_table = None
         self._drivers.resume()
         self.observe(now_ms)
 
@@ -150,6 +154,7 @@ class Guest:
         if not self.memory.is_booted:
             return
         self.memory.start_over()
+        self._driver_table = None
         self._drivers.reset()
         self._announcements.cancel()
         self._started_ms = self._worked_ms = now_ms
@@ -208,7 +213,7 @@ class Guest:
         own = self._own_reset(now_ms)
         if own:
             return own
-        self._drivers.observe(now_ms)
+        self._drivers.plan(now_ms)
         deed = self._drivers.take(now_ms)
         return [] if deed is None else [deed]
 
@@ -312,7 +317,10 @@ class Guest:
             state = self._view.state(NetFailover, standby.index)
             assert isinstance(state, NetFailover)
             entries.append(DriverEntry(standby.mac, state, enslaved.get(standby.index, "")))
-        self.memory.write_drivers(tuple(entries))
+        table = tuple(entries)
+        if table != self._driver_table:
+            self.memory.write_drivers(table)
+            self._driver_table = table
 
     def latched_states(self) -> dict[tuple[type[State], str], State]:
         """Return the drivers' states as RAM has them, by lifecycle and the device's id here.
@@ -336,7 +344,7 @@ class Guest:
     def _take_up_options(self) -> None:
         travelled = parse_guest_options(self.memory.options_text)
         self._options = self._own_options.over(travelled)
-        self._drivers.options = self._options
+        self._drivers.use(self._options)
         self.workload.use(self._options)
         text = format_guest_options(self._options)
         if text != self.memory.options_text:

@@ -96,10 +96,17 @@ class Drivers:
 
     def __init__(self, view: GuestView, options: GuestOptions) -> None:
         self._view = view
-        self.options = options
+        self._options = options
+        #: The plan is what `observe` made of what is so now.
+        self._is_planned = False
         self._primaries: dict[int, _PrimaryMemory] = {}
         self._features_written: set[int] = set()
         self._plan: dict[_Key, Planned] = {}
+
+    def use(self, options: GuestOptions) -> None:
+        """Behave by other options from now on."""
+        self._options = options
+        self._is_planned = False
 
     # -- time
 
@@ -113,6 +120,7 @@ class Drivers:
         if key is None or self._plan[key][1] > now_ms:
             return None
         deed, _ = self._plan.pop(key)
+        self._is_planned = False
         match deed:
             case OpenPrimary():
                 self._primaries[deed.index].port = Port.OPENING
@@ -143,6 +151,7 @@ class Drivers:
     def reset(self) -> None:
         """Forget what a reset ends: plans and removals. Open ports become stale."""
         self._plan.clear()
+        self._is_planned = False
         for memory in self._primaries.values():
             memory.forget_device()
 
@@ -158,8 +167,13 @@ class Drivers:
         if memory is not None and memory.port is Port.CLOSING:
             memory.port = Port.CLOSED
 
+    def plan(self, now_ms: float) -> None:
+        """Plan, unless the plan stands that the last `observe` made."""
+        if not self._is_planned:
+            self.observe(now_ms)
+
     def observe(self, now_ms: float) -> None:
-        """Read the states and plan anew. Must come between two calls of `take`."""
+        """Read the states and plan anew. It or `plan` must come between two calls of `take`."""
         standbys = {standby.index: standby for standby in self._view.standbys()}
         primaries = self._view.primaries()
         for primary in primaries:
@@ -182,6 +196,7 @@ class Drivers:
                     due_ms = min(before[1], due_ms)
                 plan[key] = deed, due_ms
         self._plan = plan
+        self._is_planned = True
 
     # -- the standby's driver
 
@@ -191,7 +206,7 @@ class Drivers:
         if state in (Standby.RESET, Standby.ACKNOWLEDGE):
             self._features_written.discard(index)
         if state is Standby.RESET:
-            return Fire(E.GUEST_ACKNOWLEDGE, index), now_ms + self.options.negotiate_ms
+            return Fire(E.GUEST_ACKNOWLEDGE, index), now_ms + self._options.negotiate_ms
         if state is Standby.DRIVER:
             return Fire(self._feature_step(index), index), now_ms
         event = _BRING_UP.get(state)
@@ -199,9 +214,9 @@ class Drivers:
 
     def _feature_step(self, index: int) -> E:
         acked = self._view.state(Feature, index) is Feature.ACKED
-        if index in self._features_written or (acked and self.options.standby):
+        if index in self._features_written or (acked and self._options.standby):
             return E.GUEST_FEATURES_OK
-        return E.FEATURES_WITH_STANDBY if self.options.standby else E.FEATURES_WITHOUT_STANDBY
+        return E.FEATURES_WITH_STANDBY if self._options.standby else E.FEATURES_WITHOUT_STANDBY
 
     # -- the primary's driver
 
@@ -223,7 +238,7 @@ class Drivers:
             return True
         if memory.slot is not Slot.REQUESTED:
             return False
-        match self.options.eject.rule:
+        match self._options.eject.rule:
             case EjectRule.PROMPT | EjectRule.DELAYED:
                 return True
             case EjectRule.RESUMED:
@@ -245,26 +260,26 @@ class Drivers:
         if memory.removal_began_ms is not None:
             if self._view.hotplug_policy() == "native":
                 return self._native_removal(primary, memory, now_ms)
-            eject_ms = memory.removal_began_ms + self.options.eject.delay_ms
+            eject_ms = memory.removal_began_ms + self._options.eject.delay_ms
             return self._release(primary, memory, now_ms) or (
                 Fire(E.GUEST_EJECTS, index),
                 max(now_ms, eject_ms),
             )
         if memory.slot is Slot.INSERTED:
-            return Fire(E.GUEST_PROBES, index), memory.slot_since_ms + self.options.probe_delay_ms
+            return Fire(E.GUEST_PROBES, index), memory.slot_since_ms + self._options.probe_delay_ms
         return self._attach(primary, memory, standbys.get(primary.standby_index), now_ms)
 
     def _native_removal(
         self, primary: PrimaryView, memory: _PrimaryMemory, now_ms: float
     ) -> Planned | None:
         if memory.slot is Slot.BLINKING:
-            blinked_ms = max(now_ms, memory.slot_since_ms + self.options.blink_ms)
+            blinked_ms = max(now_ms, memory.slot_since_ms + self._options.blink_ms)
             return self._release(primary, memory, blinked_ms) or (
                 Fire(E.GUEST_POWERS_OFF, primary.index),
                 blinked_ms,
             )
         if memory.slot is Slot.POWERED_OFF:
-            delay_ms = self.options.power_off_ms + self.options.eject.delay_ms
+            delay_ms = self._options.power_off_ms + self._options.eject.delay_ms
             return Fire(E.GUEST_EJECTS, primary.index), memory.slot_since_ms + delay_ms
         return Fire(E.GUEST_BLINKS, primary.index), now_ms
 
@@ -294,7 +309,7 @@ class Drivers:
                 return OpenPrimary(index), now_ms
             if driver is not NetFailover.PRIMARY_DOWN:
                 return None
-            return Fire(E.GUEST_LINK_UP, index), now_ms + self.options.link_delay_ms
+            return Fire(E.GUEST_LINK_UP, index), now_ms + self._options.link_delay_ms
         if memory.port is Port.OPENING:
             return None
         if memory.port is Port.OPEN:

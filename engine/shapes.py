@@ -13,7 +13,7 @@ What may live here: shapes, and nothing that knows a particular message. Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Protocol, TypeAlias, get_args, get_type_hints
@@ -288,9 +288,9 @@ class Tree:
 
     read = write
 
-    def _inside(self, value: Any) -> Iterator[Any]:
+    def _inside(self, value: Any) -> Iterable[Any]:
         if value is None or isinstance(value, _LEAVES):
-            return
+            return ()
         if isinstance(value, str):
             if utf8_bytes(value) > self.text_bytes_max:
                 raise Mismatch(f"text of at most {self.text_bytes_max} bytes", named(value))
@@ -304,12 +304,11 @@ class Tree:
                 for key in value:
                     if not isinstance(key, str):
                         raise Mismatch("text as the key of a map", named(key))
-                yield from value
-                yield from value.values()
-            else:
-                yield from value
+                return (*value, *value.values())
+            return value
         else:
             raise Mismatch("None, bool, int, bytes, text, list or dict", named(value))
+        return ()
 
 
 def _at(step: str, convert: Any, value: Any) -> Any:

@@ -10,6 +10,7 @@ Rules kept here:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from types import MappingProxyType
 
 #: name -> (what it decides, {value: what the value means})
@@ -153,6 +154,12 @@ def check_valuation(valuation: Mapping[str, str]) -> None:
 
     :raise ValueError: naming the policies that are missing, unknown or ill-valued.
     """
+    _check_choices(frozenset(valuation.items()))
+
+
+@cache
+def _check_choices(choices: frozenset[tuple[str, str]]) -> None:
+    valuation = dict(choices)
     wrong = [f"{name}: missing" for name in POLICIES.keys() - valuation.keys()]
     wrong += [f"{name}: no such policy" for name in valuation.keys() - POLICIES.keys()]
     wrong += [

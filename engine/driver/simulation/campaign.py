@@ -66,9 +66,14 @@ def run_seed(seed: int, *, profile: str, journal_folder: Path | None) -> tuple[i
     return seed, outcome
 
 
-def _leave_interrupts_alone() -> None:
-    """In a worker: the command is interrupted, and ends its workers."""
+#: Objects made before a worker looks for cycles: a whole simulation is gone by then.
+_COLLECT_AFTER = 100_000
+
+
+def _prepare_worker() -> None:
+    # The command is interrupted, and ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.set_threshold(_COLLECT_AFTER)
 
 
 def run_seeds(
@@ -81,5 +86,5 @@ def run_seeds(
         return
     # What is loaded by now is shared with the workers, and nobody need look through it again.
     gc.freeze()
-    with get_context("fork").Pool(jobs, _leave_interrupts_alone) as pool:
+    with get_context("fork").Pool(jobs, _prepare_worker) as pool:
         yield from pool.imap(run, seeds, chunksize=_CHUNK)
