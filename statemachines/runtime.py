@@ -18,11 +18,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
-from transitions.core import Condition, Event, EventData, Machine, Transition
+from transitions.core import Event, EventData, Machine, Transition
 
 from statemachines.effects import Do, Raise, Send
 from statemachines.events import E
-from statemachines.guards import VM_SCOPE, Per, Scope, narrower
+from statemachines.guards import ALWAYS, VM_SCOPE, Per, Scope, narrower
 from statemachines.policies import check_valuation
 from statemachines.spec import Entry, MachineSpec, Refused, Row
 from statemachines.states import State
@@ -62,23 +62,13 @@ def _is_chosen(row: Row) -> Callable[[EventData], bool]:
     return is_chosen
 
 
-class _Condition(Condition):
-    """A condition that is a function, and need not be looked up."""
-
-    def check(self, event_data: EventData) -> bool:
-        """Say whether it holds."""
-        holds: Callable[[EventData], bool] = self.func  # type: ignore[assignment]  # never a name
-        return holds(event_data) is self.target
-
-
 class _Transition(Transition):
-    """A transition without the callbacks around it, which no row has."""
-
-    condition_cls = _Condition
+    """A transition without the callbacks around it, which no row has; its condition is no name."""
 
     def execute(self, event_data: EventData) -> bool:
         """Move the model if the condition holds; say whether it did."""
-        if self.dest is None or not self._eval_conditions(event_data):
+        conditions: list[Any] = self.conditions
+        if self.dest is None or not all(each.func(event_data) for each in conditions):
             return False
         event_data.machine.set_state(self.dest, event_data.model)
         return True
@@ -97,10 +87,18 @@ class _Event(Event):
 
 
 class _Machine(Machine):
-    """A machine of such events and transitions."""
+    """A machine of such events and transitions, whose states all have an Enum."""
 
     event_cls = _Event
     transition_cls = _Transition
+
+    def get_model_state(self, model: Any) -> Any:
+        """Return what `transitions` knows of a model's state."""
+        return self.states[model.state._name_]
+
+    def set_state(self, state: Any, model: Any = None) -> None:
+        """Put one model into the state of a name."""
+        model.state = self.states[state].value
 
 
 def _machine(spec: MachineSpec) -> Machine:
@@ -312,7 +310,7 @@ class Runtime:
             for instance in self._reached(listener.spec, scope):
                 eyes = narrower(scope, instance.scope)
                 for entry in listener.cells.get(instance.state, ()):
-                    if entry.when.holds(self, eyes):
+                    if entry.when is ALWAYS or entry.when.holds(self, eyes):
                         break
                 else:
                     raise self._illegal(instance, event)
