@@ -15,8 +15,8 @@ from statemachines.claims import (
     never_some,
     on_both,
 )
-from statemachines.guards import All, Guard, In, Mine, Not, Policy, Some
-from statemachines.observers import Announced, Asked, Life, SlotRefused, Wanted
+from statemachines.guards import All, Guard, In, Mine, Not, Policy, Sibling, Some
+from statemachines.observers import Announced, Asked, EverPlugged, Life, SlotRefused, Wanted
 from statemachines.states import (
     Feature,
     Hidden,
@@ -25,7 +25,9 @@ from statemachines.states import (
     Pending,
     Primary,
     Request,
+    RunState,
     Slot,
+    Stored,
 )
 from statemachines.tables.conditions import MIGRATING
 from statemachines.witnesses_of_devices import Device, Indicator, PlugReport
@@ -33,6 +35,7 @@ from statemachines.witnesses_of_devices import Device, Indicator, PlugReport
 _ALIVE = In(Life.ALIVE)
 _WITHDRAWS = Policy("cancel_in_wait", "withdraw")
 _ATTACHED = In(Primary.PLUGGED, Primary.UNPLUG_PENDING)
+_CONFIGURED = All(Not(In(Primary.ABSENT)), Not(In(EverPlugged.ADOPTED)))
 
 
 def _nowhere(*parts: Guard) -> Claim:
@@ -176,8 +179,13 @@ AGREEMENTS_OF_PRIMARIES: tuple[Property, ...] = (
     Property(
         "user-is-heard",
         Kind.ALWAYS,
-        "A primary that the user deleted is asked to leave.",
-        _nowhere(In(Wanted.LEAVING), In(Primary.PLUGGED, Primary.HIDDEN)),
+        "A primary that the user deleted is asked to leave, and no other is on a user's behalf.",
+        Every(
+            (
+                _nowhere(In(Wanted.LEAVING), In(Primary.PLUGGED, Primary.HIDDEN)),
+                _nowhere(In(Wanted.YES), In(Request.USER)),
+            )
+        ),
         "softmmu/qdev-monitor.c qmp_device_del",
         covers=(32, 33),
     ),
@@ -195,6 +203,51 @@ AGREEMENTS_OF_PRIMARIES: tuple[Property, ...] = (
         "hw/acpi/pcihp.c acpi_pcihp_eject_slot; hw/net/virtio-net.c failover_replug_primary",
         covers=(6, 33, 34),
         where=_WITHDRAWS,
+    ),
+    Property(
+        "options-follow",
+        Kind.ALWAYS,
+        "A standby keeps the options of the primaries that were configured and are not deleted.",
+        Every(
+            (
+                _nowhere(In(Primary.ABSENT), In(Stored.KEPT)),
+                _nowhere(_CONFIGURED, In(Stored.EMPTY)),
+            )
+        ),
+        "hw/net/virtio-net.c failover_hide_primary_device, failover_add_primary",
+        covers=(22, 23),
+        where=Policy("user_deleted", "forgotten"),
+    ),
+    Property(
+        "one-configured-primary",
+        Kind.ALWAYS,
+        "No standby is given a primary while it has another.",
+        _nowhere(_CONFIGURED, Sibling(_CONFIGURED)),
+        "hw/net/virtio-net.c failover_hide_primary_device: Cannot attach more than one primary",
+        covers=(21,),
+        where=Policy("user_deleted", "forgotten"),
+    ),
+    Property(
+        "adopted-is-in-its-slot",
+        Kind.ALWAYS,
+        "A primary that was there before its standby is in its slot when the guest boots.",
+        never(
+            at_source(
+                _ALIVE,
+                In(RunState.PRELAUNCH),
+                Some(All(In(EverPlugged.ADOPTED), In(Primary.PLUGGED), In(Slot.EMPTY))),
+            )
+        ),
+        "a device plugged before its standby stays visible",
+        covers=(25,),
+    ),
+    Property(
+        "given-up-is-gone",
+        Kind.ALWAYS,
+        "A primary that its guest ejects unasked is deleted, and does not come back.",
+        _nowhere(In(Wanted.NO), Not(In(Primary.ABSENT))),
+        "hw/acpi/pcihp.c acpi_pcihp_eject_slot",
+        where=All(_WITHDRAWS, Policy("hotplug", "acpi")),
     ),
     Property(
         "refusal-is-told",

@@ -61,6 +61,8 @@ class EverPlugged(State):
     NO = "no"
     #: It was.
     YES = "yes"
+    #: It was, before its standby was there: the standby has no options of it.
+    ADOPTED = "adopted"
 
 
 class Placement(State):
@@ -166,9 +168,9 @@ EVER_PLUGGED = Observer(
     EverPlugged,
     Per.PRIMARY,
     (
-        Watch((EverPlugged.YES,), E.DEVICE_ADD, EverPlugged.NO),
+        Watch((EverPlugged.YES, EverPlugged.ADOPTED), E.DEVICE_ADD, EverPlugged.NO),
         Watch((EverPlugged.NO,), E.PRIMARY_PLUGGED, EverPlugged.YES),
-        Watch((EverPlugged.NO,), E.ADOPT, EverPlugged.YES),
+        Watch((EverPlugged.NO,), E.ADOPT, EverPlugged.ADOPTED),
     ),
 )
 PLACEMENT = Observer(

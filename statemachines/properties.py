@@ -225,7 +225,7 @@ ALWAYS: tuple[Property, ...] = (
         "no-eject-deletes-a-primary",
         Kind.ALWAYS,
         "A primary that was plugged, and that nobody gave up, is never deleted.",
-        _on_both(never_some(In(Wanted.YES), In(EverPlugged.YES), In(Primary.ABSENT))),
+        _on_both(never_some(In(Wanted.YES), Not(In(EverPlugged.NO)), In(Primary.ABSENT))),
         "hw/acpi/pcihp.c acpi_pcihp_eject_slot",
         covers=(6, 33),
     ),
