@@ -224,7 +224,6 @@ AGREEMENTS_OF_PRIMARIES: tuple[Property, ...] = (
         "No standby is given a primary while it has another.",
         _nowhere(_CONFIGURED, Sibling(_CONFIGURED)),
         "hw/net/virtio-net.c failover_hide_primary_device: Cannot attach more than one primary",
-        covers=(21,),
         where=Policy("user_deleted", "forgotten"),
     ),
     Property(
