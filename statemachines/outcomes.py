@@ -212,20 +212,20 @@ SOMETIMES: tuple[Property, ...] = (
         option=Option.FLAKY_GUEST,
     ),
     Property(
-        "another-takes-its-place",
-        Kind.SOMETIMES,
-        "Another primary is plugged in place of one that the user deleted.",
-        _source(Some(In(Wanted.DELETED)), Some(In(Primary.PLUGGED))),
-        "softmmu/qdev-monitor.c qdev_device_add_from_qdict",
-        option=Option.ADOPTED,
-    ),
-    Property(
         "leaves-by-acpi",
         Kind.SOMETIMES,
         "With ACPI hotplug a guest that was asked ejects its primary.",
         _source(In(Migration.ACTIVE), Some(In(Primary.UNPLUGGED))),
         "hw/acpi/pcihp.c acpi_pcihp_eject_slot",
         where=Policy("hotplug", "acpi"),
+    ),
+    Property(
+        "leaves-by-its-slot",
+        Kind.SOMETIMES,
+        "With native hotplug a guest powers a slot off, and what the user deleted is gone.",
+        _source(Some(In(Wanted.DELETED))),
+        "hw/pci/pcie.c pcie_cap_slot_write_config",
+        where=Policy("hotplug", "native"),
     ),
     Property(
         "carrier-lost",

@@ -238,10 +238,13 @@ EXPLAINED: dict[str, str] = {
     "run_state 20: (POSTMIGRATE, KEEP_THERE): if always": "the same",
     "incoming 6: (ACTIVE, PEER_LOST): to itself": "the process ends in the same step",
     "pause_capability 0: ": "capabilities are set before a migration (tests/unit/engine/commands)",
+    "net_failover 4: (PRIMARY_DOWN|PRIMARY, GUEST_RELEASES): removed": "surprise removals go on",
+    "primary 1: (ABSENT, DEVICE_ADD): removed": "refused, it loses nothing (tests/unit/engine)",
+    "primary 2: ": "it is refused either way, in other words (tests/unit/engine/commands)",
     "request 1: ": "the primary, whose event it is, refuses it where the slot cannot take it",
     "pending 1: ": "the same",
     "request 6: ": "a rebooted guest's own eject counts as a late one: it gets its primary back",
-    "stored 4: ": "the options of a primary that is there are read by nobody in `native`",
+    "slot 7: (INSERTED|OCCUPIED|REQUESTED, GUEST_EJECTS): if always": "no guest ejects so there",
     "slot 4: ": "a request that a reset made the slot forget is made again: it leaves either way",
 }
 
