@@ -28,6 +28,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 from devices.options import (
@@ -135,6 +136,7 @@ class _Key:
     write: Callable[[Any], str]
 
 
+@lru_cache(maxsize=64)
 def parse_guest_options(text: str) -> GuestOptions:
     """Read the value of `-guest`, key=value or JSON.
 

@@ -78,6 +78,7 @@ class LiveVm:
         self._tell = surroundings.warn
         self._timers_by_event: dict[E, Timer] = {}
         self._tick: Timer | None = None
+        self._tick_due_ms = 0.0
         self._beat: Timer | None = None
         self._beat_ms = self._clock.now_ms()
         self._is_ticking = False
@@ -203,11 +204,14 @@ class LiveVm:
         """Let the guest do what it now has to do."""
         if self._is_ticking:
             return
+        due_ms = self.vm.guest.due_ms(uplink_ready=self.network.ready and not self._is_stuck)
         if self._tick is not None:
+            if due_ms == self._tick_due_ms:
+                return
             self._tick.cancel()
             self._tick = None
-        due_ms = self.vm.guest.due_ms(uplink_ready=self.network.ready and not self._is_stuck)
         if due_ms is not None:
+            self._tick_due_ms = due_ms
             self._tick = self._clock.call_later(max(due_ms - self.now_ms(), 0.0), self._advance)
 
     # -- the guest

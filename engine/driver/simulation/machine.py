@@ -114,6 +114,7 @@ class SimulatedVm:
             ),
         )
         self._dispatcher = Dispatcher(self.live.vm, self.live.hotplug, self)
+        self._state_of = self.live.vm.runtime.state
         self.live.watched_by = self
 
     def boot(self) -> None:
@@ -232,7 +233,7 @@ class SimulatedVm:
     def is_in(self, *states: State, index: int = 0) -> bool:
         """Say whether the lifecycle of these states is in one of them."""
         # Asked more often than anything else, hence without a detour.
-        return self.live.vm.runtime.state(type(states[0]), index) in states
+        return self._state_of(type(states[0]), index) in states
 
     @property
     def runs(self) -> bool:
