@@ -7,7 +7,8 @@ What may live here: what goes into which frame, and the one copy on the way. Rul
 - contents are copied into a buffer of the channel's own before they are looked at and their
   checksum is taken: the guest may go on writing, and what is sent must be what was summed. The
   look for zeros, the checksum and the write then find the copy in the processor's cache: the pages
-  themselves are read once;
+  themselves are read once. Where all of them look like zeros they are looked at where they are: a
+  page that is written to afterwards is dirty, and comes again;
 - what is to be compressed is sorted before: pages that look like noise go as they are, in frames
   of their own;
 - between two frames it can be told to stop.
@@ -42,6 +43,8 @@ FRAME_PAGES = 512
 _SHRUNK_MAX = 0.95
 #: With less room than this in a frame no more is looked for: the start of it would cost more.
 _ROOM_PAGES_MIN = 192
+#: Every so many pages one is looked at to tell whether all of them may be zero.
+_PROBED = 64
 
 
 class Compression(Enum):
@@ -185,6 +188,9 @@ class _Packing:
         filled = 0
         while len(self._queue) and FRAME_PAGES - filled >= _ROOM_PAGES_MIN:
             runs = self._queue.take(FRAME_PAGES - filled)
+            if self._are_zeros(runs):
+                self._zeros.append(runs)
+                continue
             read = self._read[: page_count(runs)]
             gather(self._rows, runs, read)
             # Looked at once they are here: the copy is in the cache, and is what is sent.
@@ -201,6 +207,16 @@ class _Packing:
             found.append(contents)
             self._zeros.append(zeros)
         return _joined(found), self._packed[:filled]
+
+    def _are_zeros(self, runs: Runs) -> bool:
+        """Say whether pages in a row are all zero: looked at where they are, nothing is copied.
+
+        A few of them tell whether that is likely, or it would be for nothing.
+        """
+        if len(runs) != 1:
+            return False
+        words = self._rows[runs[0, 0] : runs[0, 1]].view(np.uint64)
+        return not words[::_PROBED, 0].any() and not filled_marks(words).any()
 
     def zeros(self) -> Runs:
         """Return the pages that were found to be zero."""

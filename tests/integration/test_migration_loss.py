@@ -201,6 +201,23 @@ async def test_link_cut_before_loaded(lab: Lab, kind: type, way: Way) -> None:
     await migrates_again(lab, source)
 
 
+@pytest.mark.parametrize("way", [Way.CUT_AFTER, Way.TRUNCATE, Way.DAMAGE])
+@scenario
+async def test_what_is_read_straight_into_memory_is_not_run_unless_it_is_whole(
+    lab: Lab, way: Way
+) -> None:
+    source, target = await lab.pair(target_options=["-mem-prealloc"])
+    async with Relay(lab.path("relay"), lab.path("migration")) as relay:
+        relay.to_target.rule(RamPages, way)
+        await source.command("migrate", uri=relay.uri)
+        report = await stayed(source, "failed")
+        if way is Way.DAMAGE:
+            expected = "The target could not load the VM: Corrupted migration stream: expected"
+            assert report["error-desc"].startswith(expected)
+        await failed_at_target(target)
+    await migrates_again(lab, source)
+
+
 @pytest.mark.parametrize("way", [Way.CUT_BEFORE, Way.TRUNCATE, Way.DAMAGE])
 @scenario
 async def test_commit_is_lost(lab: Lab, way: Way) -> None:
