@@ -238,13 +238,13 @@ EXPLAINED: dict[str, str] = {
     "run_state 20: (POSTMIGRATE, KEEP_THERE): if always": "the same",
     "incoming 6: (ACTIVE, PEER_LOST): to itself": "the process ends in the same step",
     "pause_capability 0: ": "capabilities are set before a migration (tests/unit/engine/commands)",
-    "net_failover 4: (PRIMARY_DOWN|PRIMARY, GUEST_RELEASES): removed": "surprise removals go on",
+    "net_failover 4: (PRIMARY_DOWN|PRIMARY, GUEST_RELEASES): removed": "it is ejected without",
     "primary 1: (ABSENT, DEVICE_ADD): removed": "refused, it loses nothing (tests/unit/engine)",
     "primary 2: ": "it is refused either way, in other words (tests/unit/engine/commands)",
     "request 1: ": "the primary, whose event it is, refuses it where the slot cannot take it",
     "pending 1: ": "the same",
     "request 6: ": "a rebooted guest's own eject counts as a late one: it gets its primary back",
-    "slot 7: (INSERTED|OCCUPIED|REQUESTED, GUEST_EJECTS): if always": "no guest ejects so there",
+    "slot 7: (INSERTED|OCCUPIED|REQUESTED, GUEST_EJECTS): if always": "it is gone either way",
     "slot 4: ": "a request that a reset made the slot forget is made again: it leaves either way",
 }
 
@@ -272,7 +272,7 @@ def main() -> None:
     """Run a campaign and print what became of every mutant."""
     parser = argparse.ArgumentParser(prog="python -m tests.model.mutation", description=__doc__)
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--all", action="store_true", help="every mutant (about half an hour)")
+    which.add_argument("--all", action="store_true", help="every mutant (most of an hour)")
     which.add_argument("--sample", type=int, metavar="N", help="about N, spread over all kinds")
     which.add_argument("--only", metavar="TEXT", help="those whose name contains this")
     parser.add_argument("--processes", type=int, default=2)

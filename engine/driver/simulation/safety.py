@@ -46,8 +46,6 @@ _LATE_MS = 0.01
 _UNPLUG = do(Command.EMIT_UNPLUG_PRIMARY)
 #: An operator asks for one of these by hand.
 _PRIMARY_ARRIVES = (E.DEVICE_ADD, E.ADOPT)
-#: With these the source's RAM is stopped, altered, or run again.
-_MEMORY_EVENTS = (E.GUEST_STOPPED, E.SYSTEM_RESET, E.RESUME_SOURCE)
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,7 @@ class Safety:
             self.keeper = None
         if vm is self.target and step.event is E.LAUNCH:
             self._memory_is_equal()
-        if vm is self.source and step.event in _MEMORY_EVENTS:
+        if vm is self.source:
             self._memory_is_kept(vm, step)
         self._note_requests(vm, step)
         for move in step.moves:
