@@ -116,9 +116,10 @@ def fill(fd: int, contents: Contents, end_byte: int) -> None:
 
 def copy(from_fd: int, to_fd: int, size_bytes: int) -> None:
     """Copy what one file has from FIRST_BYTE on into another, holes left out."""
+    read = _Reader()
     for start, end in _extents(from_fd, size_bytes):
         for offset in range(max(start, FIRST_BYTE), end, BLOCK_BYTES):
-            _write(to_fd, _read(from_fd, offset, min(BLOCK_BYTES, end - offset)), offset)
+            _write(to_fd, read(from_fd, offset, min(BLOCK_BYTES, end - offset)), offset)
 
 
 def compare(one_fd: int, other_fd: int, start_byte: int, end_byte: int) -> None:
@@ -126,10 +127,12 @@ def compare(one_fd: int, other_fd: int, start_byte: int, end_byte: int) -> None:
 
     What is a hole in both is equal and is not read.
     """
+    read_one, read_other = _Reader(), _Reader()
     for start, end in _joined(one_fd, other_fd, end_byte):
         for offset in range(max(start, start_byte), end, BLOCK_BYTES):
             length = min(BLOCK_BYTES, end - offset)
-            if _read(one_fd, offset, length) != _read(other_fd, offset, length):
+            one, other = read_one(one_fd, offset, length), read_other(other_fd, offset, length)
+            if not np.array_equal(_bytes(one), _bytes(other)):
                 raise RamDiffers(f"RAM differs within the {length} bytes from {offset} on")
 
 
@@ -144,7 +147,7 @@ def compare_block(fd: int, contents: Contents, number: int) -> None:
     offset = number * BLOCK_BYTES
     start = max(offset, FIRST_BYTE)
     expected = block(contents, number).tobytes()[start - offset :]
-    if _read(fd, start, len(expected)) != expected:
+    if not np.array_equal(_bytes(_Reader()(fd, start, len(expected))), _bytes(expected)):
         raise RamDiffers(f"RAM is not what was put there, in the block from {start} on")
 
 
@@ -174,11 +177,22 @@ def _extents(fd: int, size_bytes: int) -> Iterator[tuple[int, int]]:
         yield start, end
 
 
-def _read(fd: int, offset: int, length: int) -> bytes:
-    data = os.pread(fd, length, offset)
-    if len(data) != length:
-        raise RamDiffers(f"the file has {len(data)} of {length} bytes from {offset} on")
-    return data
+class _Reader:
+    """Reads blocks into one buffer, again and again: making one each time takes longer."""
+
+    def __init__(self) -> None:
+        self._buffer = memoryview(bytearray(BLOCK_BYTES))
+
+    def __call__(self, fd: int, offset: int, length: int) -> memoryview:
+        """Return so many bytes from there, good until the next call; RamDiffers at the end."""
+        found = os.preadv(fd, [self._buffer[:length]], offset)
+        if found != length:
+            raise RamDiffers(f"the file has {found} of {length} bytes from {offset} on")
+        return self._buffer[:length]
+
+
+def _bytes(data: memoryview | bytes) -> npt.NDArray[np.uint8]:
+    return np.frombuffer(data, dtype=np.uint8)
 
 
 def _write(fd: int, data: memoryview | bytes, offset: int) -> None:
