@@ -18,7 +18,7 @@ from typing import Protocol
 
 import numpy as np
 
-from devices.page_runs import Indexes, Marks, Runs, indexes_of, runs_of_marks
+from devices.page_runs import Indexes, Marks, Runs, indexes_of, runs_of_marks, split
 
 
 class DirtyRecord(Protocol):
@@ -46,6 +46,10 @@ class DirtyRecord(Protocol):
 
     def take(self) -> Runs:
         """Return the marked pages and clear their marks."""
+        ...
+
+    def among(self, runs: Runs) -> Runs:
+        """Return those of these pages that are known to be marked, and leave their marks."""
         ...
 
     def count(self) -> int:
@@ -88,6 +92,9 @@ class DirtyBitmap:
         taken = runs_of_marks(self._marks)
         self._marks[indexes_of(taken)] = False
         return taken
+
+    def among(self, runs: Runs) -> Runs:
+        return split(runs, self._marks[indexes_of(runs)])[0]
 
     def count(self) -> int:
         return int(np.count_nonzero(self._marks))

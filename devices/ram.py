@@ -171,6 +171,10 @@ class Ram(Protocol):
         """Return the marked pages as runs, and clear their marks."""
         ...
 
+    def dirty_among(self, runs: Runs) -> Runs:
+        """Return those of these pages that are known to be marked, and leave their marks."""
+        ...
+
     def stop_tracking(self) -> None:
         """Stop recording writes and forget all marks."""
         ...
@@ -294,6 +298,9 @@ class BitmapRam:
 
     def take_dirty_runs(self) -> Runs:
         return self._record.take()
+
+    def dirty_among(self, runs: Runs) -> Runs:
+        return self._record.among(runs)
 
     def stop_tracking(self) -> None:
         self._record.stop()

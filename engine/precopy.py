@@ -7,12 +7,15 @@ pages with contents, as they were before compression: what is still dirty is cou
 
 Pages are handed out in portions that any number of channels take by turns. A portion is what takes
 about PORTION_MS to write: less would cost more in handing it out, more would be longer than a
-cancel, a new bandwidth limit or a look at the progress should wait.
+cancel, a new bandwidth limit or a look at the progress should wait. They go from the top of RAM
+down, and what was written again meanwhile is left out of all passes but the last (as Xen's
+xc_domain_save does): the models' guests, and a PC's firmware, work at the bottom, so what is
+written most has the most time to show.
 """
 
 from __future__ import annotations
 
-from devices.page_runs import Runs, page_count, union
+from devices.page_runs import Runs, difference, one_run, page_count, union
 from devices.ram import PAGE_BYTES, Ram
 from engine.messages import PassEnd
 from engine.ram_sending import Sent
@@ -29,6 +32,8 @@ LIMITED_PORTION_MS = 10.0
 PORTION_PAGES_MIN = 16
 PORTION_PAGES_MAX = 16_384
 _FIRST_PORTION_PAGES = 256
+#: No portion is less, 4 MiB, only because there are other channels.
+PORTION_PAGES_SHARED_MIN = 1024
 #: Weight of the newest measurement in the bandwidth estimate.
 _NEWEST = 0.5
 
@@ -94,18 +99,36 @@ class Precopy:
         self._expect()
         return self._statistics.passes
 
-    def portion(self, limit_bytes_per_second: int) -> Runs:
-        """Hand out the next pages of this pass; none when it is done."""
-        pages = self._portion_pages
+    def portion(
+        self, limit_bytes_per_second: int, channels: int = 1, *, is_last: bool = False
+    ) -> Runs:
+        """Hand out the next pages of this pass to one of the channels; none when it is done.
+
+        What the guest has written again since it was queued is left out, unless this pass is the
+        last: it comes again anyway.
+        """
+        while pages := self._portion_max(limit_bytes_per_second, channels):
+            runs = self._queue.take_last(pages)
+            left = runs if is_last else difference(runs, self._ram.dirty_among(runs))
+            if len(left):
+                return left
+        return one_run(0, 0)
+
+    def _portion_max(self, limit_bytes_per_second: int, channels: int) -> int:
+        # Towards the end so little that no channel is left alone with the rest.
+        share = max(self.queued_pages // channels, PORTION_PAGES_SHARED_MIN)
+        pages = min(self._portion_pages, share, self.queued_pages)
         if limit_bytes_per_second:
             limited = int(limit_bytes_per_second * LIMITED_PORTION_MS / 1000 / PAGE_BYTES)
-            pages = max(min(pages, limited), PORTION_PAGES_MIN)
-        return self._queue.take(pages)
+            pages = min(pages, max(limited, PORTION_PAGES_MIN))
+        return pages
 
-    def sent(self, sent: Sent, took_ms: float) -> None:
+    def sent(self, sent: Sent, took_ms: float, *, guest_runs: bool = True) -> None:
         """Note what became of a portion, and learn from it how large the next should be."""
         statistics = self._statistics
         statistics.transferred_bytes += sent.wire_bytes
+        if not guest_runs:
+            statistics.downtime_bytes += sent.wire_bytes
         statistics.normal_pages += sent.normal_pages
         statistics.zero_pages += sent.zero_pages
         statistics.remaining_pages = self.queued_pages

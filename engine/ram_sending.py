@@ -8,7 +8,8 @@ What may live here: what goes into which frame, and the one copy on the way. Rul
   checksum is taken: the guest may go on writing, and what is sent must be what was summed. The
   look for zeros, the checksum and the write then find the copy in the processor's cache: the pages
   themselves are read once. Where all of them look like zeros they are looked at where they are: a
-  page that is written to afterwards is dirty, and comes again;
+  page that is written to afterwards is dirty, and comes again. Once the guest has stopped, pages
+  in a row are sent from where they are;
 - what is to be compressed is sorted before: pages that look like noise go as they are, in frames
   of their own;
 - between two frames it can be told to stop.
@@ -27,7 +28,7 @@ from devices.page_copies import Pages, gather
 from devices.page_runs import Marks, Runs, one_run, page_count, split, union
 from devices.ram import PAGE_BYTES, Ram
 from devices.varied_pages import varied_marks
-from devices.zero_pages import filled_marks
+from devices.zero_pages import filled_marks, nonzero_marks
 from engine.adaptive_compression import SAMPLE_BYTES, AdaptiveCompression
 from engine.codec import StreamEncoder
 from engine.messages import RamPages, ZeroPages
@@ -103,9 +104,19 @@ class RamSender:
             np.empty((FRAME_PAGES, PAGE_BYTES), dtype=np.uint8) for _ in range(3)
         )
 
-    def send(self, pass_number: int, runs: Runs, stopped: Callable[[], bool]) -> Sending:
-        """Send these pages as part of a pass; less of them if `stopped` says so."""
-        packing = _Packing(self._rows, runs, self._read, self._packed)
+    def send(
+        self,
+        pass_number: int,
+        runs: Runs,
+        stopped: Callable[[], bool],
+        *,
+        are_still: bool = False,
+    ) -> Sending:
+        """Send these pages as part of a pass; less of them if `stopped` says so.
+
+        Where nobody writes to them meanwhile, `are_still` spares copies.
+        """
+        packing = _Packing(self._rows, runs, self._read, self._packed, are_still=are_still)
         sent = Sent()
         while not stopped():
             contents, packed = packing.next()
@@ -174,12 +185,15 @@ class RamSender:
 class _Packing:
     """Pages on their way into frames: those with contents are packed, those of zeros noted."""
 
-    def __init__(self, rows: Pages, runs: Runs, read: Pages, packed: Pages) -> None:
+    def __init__(
+        self, rows: Pages, runs: Runs, read: Pages, packed: Pages, *, are_still: bool
+    ) -> None:
         """Take the pages of `runs` out of `rows`, by way of `read`, and pack them in `packed`."""
         self._rows = rows
         self._queue = RunQueue(runs)
         self._read = read
         self._packed = packed
+        self._are_still = are_still
         self._zeros: list[Runs] = []
 
     def next(self) -> tuple[Runs, Pages]:
@@ -188,35 +202,51 @@ class _Packing:
         filled = 0
         while len(self._queue) and FRAME_PAGES - filled >= _ROOM_PAGES_MIN:
             runs = self._queue.take(FRAME_PAGES - filled)
-            if self._are_zeros(runs):
-                self._zeros.append(runs)
-                continue
-            read = self._read[: page_count(runs)]
-            gather(self._rows, runs, read)
-            # Looked at once they are here: the copy is in the cache, and is what is sent.
-            marks = filled_marks(read.view(np.uint64))
-            if marks.all() and not filled:
-                return runs, read
-            if not marks.any():
-                self._zeros.append(runs)
-                continue
-            contents, zeros = split(runs, marks)
-            pages = page_count(contents)
-            read.compress(marks, axis=0, out=self._packed[filled : filled + pages])
+            seem_filled, seem_zero = self._probe(runs)
+            if not seem_filled:
+                # Nothing is copied that turns out to be zero.
+                marks = self._filled(runs, seem_zero=seem_zero)
+                if not marks.any():
+                    self._zeros.append(runs)
+                    continue
+                contents, zeros = split(runs, marks)
+                pages = page_count(contents)
+                gather(self._rows, contents, self._packed[filled : filled + pages])
+            else:
+                # Looked at once they are here: the copy is in the cache, and is what is sent.
+                read = self._pages(runs)
+                marks = filled_marks(read.view(np.uint64))
+                if marks.all() and not filled:
+                    return runs, read
+                contents, zeros = split(runs, marks)
+                pages = page_count(contents)
+                read.compress(marks, axis=0, out=self._packed[filled : filled + pages])
             filled += pages
             found.append(contents)
             self._zeros.append(zeros)
         return _joined(found), self._packed[:filled]
 
-    def _are_zeros(self, runs: Runs) -> bool:
-        """Say whether pages in a row are all zero: looked at where they are, nothing is copied.
-
-        A few of them tell whether that is likely, or it would be for nothing.
-        """
+    def _probe(self, runs: Runs) -> tuple[bool, bool]:
+        """Guess from a few of the pages whether all hold contents, and whether all are zero."""
         if len(runs) != 1:
-            return False
-        words = self._rows[runs[0, 0] : runs[0, 1]].view(np.uint64)
-        return not words[::_PROBED, 0].any() and not filled_marks(words).any()
+            return True, False
+        first_words = self._rows[runs[0, 0] : runs[0, 1] : _PROBED].view(np.uint64)[:, 0]
+        return bool(first_words.all()), not first_words.any()
+
+    def _filled(self, runs: Runs, *, seem_zero: bool) -> Marks:
+        """Look at pages in a row where they are."""
+        rows = self._rows.view(np.uint64)
+        if seem_zero:
+            return filled_marks(rows[runs[0, 0] : runs[0, 1]])
+        return nonzero_marks(rows, runs)
+
+    def _pages(self, runs: Runs) -> Pages:
+        """Return pages as they will be sent: a copy, or where they are in a row and stay so."""
+        if self._are_still and len(runs) == 1:
+            return self._rows[runs[0, 0] : runs[0, 1]]
+        read = self._read[: page_count(runs)]
+        gather(self._rows, runs, read)
+        return read
 
     def zeros(self) -> Runs:
         """Return the pages that were found to be zero."""

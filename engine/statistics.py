@@ -23,6 +23,8 @@ class RamStatistics:
     total_bytes: int = 0
     #: Bytes put on the channel.
     transferred_bytes: int = 0
+    #: Those of them that left while the guest did not run.
+    downtime_bytes: int = 0
     #: Those of them that went through the channels of capability multifd.
     channel_bytes: int = 0
     #: Pages sent with contents.
@@ -61,8 +63,8 @@ class RamStatistics:
             "page-size": PAGE_BYTES,
             "multifd-bytes": self.channel_bytes,
             "pages-per-second": int(self.bandwidth_bytes_per_second / PAGE_BYTES),
-            "precopy-bytes": self.transferred_bytes,
-            "downtime-bytes": 0,
+            "precopy-bytes": self.transferred_bytes - self.downtime_bytes,
+            "downtime-bytes": self.downtime_bytes,
             "postcopy-bytes": 0,
             "dirty-sync-missed-zero-copy": 0,
         }

@@ -55,17 +55,18 @@ def _outside(pages: int, came: str) -> MalformedMessage:
 
 
 class RunQueue:
-    """Runs that are handed out in order, in pieces of any size."""
+    """Runs that are handed out from either end, in pieces of any size."""
 
     def __init__(self, runs: Runs = _NO_RUNS) -> None:
         self._runs = runs
         #: Pages up to the end of each run.
         self._ends = np.cumsum(runs[:, 1] - runs[:, 0])
-        self._taken = 0
+        #: What is left, counted in pages.
+        self._start, self._end = 0, self.pages
 
     def __len__(self) -> int:
         """Return how many pages are left."""
-        return self.pages - self._taken
+        return self._end - self._start
 
     @property
     def pages(self) -> int:
@@ -73,21 +74,36 @@ class RunQueue:
         return int(self._ends[-1]) if self._ends.size else 0
 
     def take(self, pages_max: int, runs_max: int = RUNS_MAX) -> Runs:
-        """Hand out what comes next: at most so many pages in at most so many runs."""
-        start = self._taken
-        first = int(np.searchsorted(self._ends, start, side="right"))
-        if first == self._ends.size:
+        """Hand out what comes first: at most so many pages in at most so many runs."""
+        if not len(self):
             return _NO_RUNS
-        end = min(start + pages_max, int(self._ends[min(first + runs_max, self._ends.size) - 1]))
-        last = int(np.searchsorted(self._ends, end, side="left"))
-        piece = self._runs[first : last + 1].copy()
-        piece[0, 0] = self._runs[first, 1] - (int(self._ends[first]) - start)
-        piece[-1, 1] = self._runs[last, 1] - (int(self._ends[last]) - end)
-        self._taken = end
+        first = int(np.searchsorted(self._ends, self._start, side="right"))
+        last = min(first + runs_max, self._ends.size) - 1
+        end = min(self._start + pages_max, self._end, int(self._ends[last]))
+        piece = self._piece(self._start, end)
+        self._start = end
+        return piece
+
+    def take_last(self, pages_max: int, runs_max: int = RUNS_MAX) -> Runs:
+        """Hand out what comes last: at most so many pages in at most so many runs."""
+        if not len(self):
+            return _NO_RUNS
+        last = int(np.searchsorted(self._ends, self._end, side="left"))
+        before = int(self._ends[last - runs_max]) if last >= runs_max else 0
+        start = max(self._end - pages_max, self._start, before)
+        piece = self._piece(start, self._end)
+        self._end = start
         return piece
 
     def rest(self) -> Runs:
         """Return what is left, without taking it."""
-        left = RunQueue(self._runs)
-        left._taken = self._taken
-        return left.take(max(len(self), 1), max(len(self._runs), 1))
+        return self._piece(self._start, self._end) if len(self) else _NO_RUNS
+
+    def _piece(self, start: int, end: int) -> Runs:
+        """Return some pages of all there were at first; at least one."""
+        first = int(np.searchsorted(self._ends, start, side="right"))
+        last = int(np.searchsorted(self._ends, end, side="left"))
+        piece = self._runs[first : last + 1].copy()
+        piece[0, 0] = self._runs[first, 1] - (int(self._ends[first]) - start)
+        piece[-1, 1] = self._runs[last, 1] - (int(self._ends[last]) - end)
+        return piece

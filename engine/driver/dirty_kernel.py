@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from devices.page_runs import Indexes, Runs, difference, one_run, page_count
+from devices.page_runs import Indexes, Runs, difference, intersection, one_run, page_count
 from devices.ram import PAGE_BYTES
 from engine.driver.write_protection import WriteProtection
 
@@ -63,6 +63,12 @@ class KernelDirtyRecord:
             return self._protect()
         return self._holding(self._written(protect=True))
 
+    def among(self, runs: Runs) -> Runs:
+        if not (self._is_started and self._is_protected and len(runs)):
+            return one_run(0, 0)
+        start, end = int(runs[0, 0]) * PAGE_BYTES, int(runs[-1, 1]) * PAGE_BYTES
+        return intersection(runs, self._written(start, end, protect=False))
+
     def count(self) -> int:
         if not self._is_started:
             return 0
@@ -83,8 +89,9 @@ class KernelDirtyRecord:
         self._is_started = False
         self._protection.close()
 
-    def _written(self, *, protect: bool) -> Runs:
-        return self._protection.scan(protect=protect) // PAGE_BYTES
+    def _written(self, start: int = 0, end: int | None = None, *, protect: bool) -> Runs:
+        end = self._size_bytes if end is None else end
+        return self._protection.scan(start, end, protect=protect) // PAGE_BYTES
 
     def _protect(self) -> Runs:
         """Protect all that holds contents, and return it: what is in place by now is in it."""

@@ -270,7 +270,7 @@ class Outgoing:
             vm.fire(E.CONVERGED)
             return
         while True:
-            if not await path.send_pass(precopy, limited=True):
+            if not await path.send_pass(precopy):
                 return
             precopy.downtime_limit_ms = vm.parameters.downtime_limit_ms
             self._passed(precopy.synchronise(vm.world.now_ms()))
@@ -287,7 +287,7 @@ class Outgoing:
             connection.send_with(RamShared(vm.ram.size_bytes), self._memory.lend())
         else:
             self._passed(precopy.synchronise(vm.world.now_ms()))
-            if not await path.send_pass(precopy, limited=False):
+            if not await path.send_pass(precopy, is_last=True):
                 return
             precopy.finish()
         path.end_pass(precopy.last_passed())

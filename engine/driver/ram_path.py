@@ -16,6 +16,7 @@ from engine.parameters import Capability
 from engine.precopy import Precopy
 from engine.ram_sending import Compression, RamSender, Sending, Sent
 from engine.vm import Vm
+from statemachines.states import RunState
 
 #: How much is written between two measurements of the bandwidth, in time.
 MEASURE_MS = 50.0
@@ -37,12 +38,15 @@ class RamPath:
         self._window = Sent()
         self._window_ms = 0.0
 
-    async def send_pass(self, precopy: Precopy, *, limited: bool) -> bool:
-        """Send what is queued of a pass; False when a connection has ended."""
+    async def send_pass(self, precopy: Precopy, *, is_last: bool = False) -> bool:
+        """Send what is queued of a pass; False when a connection has ended.
+
+        The guest does not run during the last one, and no limit holds it up.
+        """
         now_ms = self._vm.world.now_ms()
         self._window, self._window_ms = Sent(), now_ms
         going = [
-            asyncio.ensure_future(self._send(lane, precopy, limited=limited))
+            asyncio.ensure_future(self._send(lane, precopy, is_last=is_last))
             for lane in self._lanes
         ]
         try:
@@ -50,43 +54,48 @@ class RamPath:
         finally:
             for task in going:
                 task.cancel()
-        self._measure(precopy, ms_min=0.0)
+        # Nobody waits for what the last portion has overdrawn, but it has not come for nothing.
+        self._measure(precopy, ms_min=0.0, owed_ms=0.0 if is_last else self._owed_ms())
         return whole
 
-    async def _send(self, lane: Lane, precopy: Precopy, *, limited: bool) -> bool:
+    async def _send(self, lane: Lane, precopy: Precopy, *, is_last: bool) -> bool:
         world = self._vm.world
         while True:
-            rate = self._vm.parameters.max_bandwidth_bytes_per_second if limited else 0
-            runs = precopy.portion(rate)
+            if not is_last:
+                await self._keep_to_the_limit()
+            self._measure(precopy, ms_min=MEASURE_MS)
+            rate = 0 if is_last else self._vm.parameters.max_bandwidth_bytes_per_second
+            runs = precopy.portion(rate, len(self._lanes), is_last=is_last)
             if not len(runs):
                 return True
             lane.sender.limit_ms_per_byte = 1000 * len(self._lanes) / rate if rate else 0.0
             began_ms = world.now_ms()
-            sent = await lane.send(lane.sender.send(precopy.pass_number, runs, lane.has_ended))
+            sending = lane.sender.send(precopy.pass_number, runs, lane.has_ended, are_still=is_last)
+            sent = await lane.send(sending)
             if sent is None:
                 return False
-            precopy.sent(sent, world.now_ms() - began_ms)
+            guest_runs = self._vm.state(RunState) is RunState.RUNNING
+            precopy.sent(sent, world.now_ms() - began_ms, guest_runs=guest_runs)
             self._window += sent
             if self._channels:
                 self._vm.statistics.ram.channel_bytes += sent.wire_bytes
             self._bucket.spend(sent.wire_bytes)
-            if limited:
-                await self._keep_to_the_limit()
-            self._measure(precopy, ms_min=MEASURE_MS)
 
     async def _keep_to_the_limit(self) -> None:
         """Wait while more was written than max-bandwidth allows, as it is by then."""
-        vm = self._vm
         while True:
-            rate = vm.parameters.max_bandwidth_bytes_per_second
-            wait_ms = self._bucket.wait_ms(rate, vm.world.now_ms())
+            wait_ms = self._owed_ms()
             if not wait_ms:
                 return
             await asyncio.sleep(min(wait_ms, LIMIT_LOOK_MS) / 1000)
 
-    def _measure(self, precopy: Precopy, *, ms_min: float) -> None:
+    def _owed_ms(self) -> float:
+        rate = self._vm.parameters.max_bandwidth_bytes_per_second
+        return self._bucket.wait_ms(rate, self._vm.world.now_ms())
+
+    def _measure(self, precopy: Precopy, *, ms_min: float, owed_ms: float = 0.0) -> None:
         now_ms = self._vm.world.now_ms()
-        elapsed_ms = now_ms - self._window_ms
+        elapsed_ms = now_ms - self._window_ms + owed_ms
         if elapsed_ms >= ms_min:
             precopy.measured(self._window, elapsed_ms)
             self._window, self._window_ms = Sent(), now_ms

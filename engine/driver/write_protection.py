@@ -49,7 +49,6 @@ class WriteProtection:
     def __init__(self, address: int, size_bytes: int) -> None:
         """Take charge of the mapping at `address`; OSError where the kernel cannot do this."""
         self._address = address
-        self._size_bytes = size_bytes
         self._userfault = -1
         self._page_map = PageMap()
         try:
@@ -66,14 +65,14 @@ class WriteProtection:
         asked = struct.pack("=3Q", self._address + start, end - start, _PROTECT)
         self._control(_WRITE_PROTECT, asked)
 
-    def scan(self, *, protect: bool) -> Places:
-        """Return what was written, as rows of (start, end) in bytes, ascending and disjoint.
+    def scan(self, start: int, end: int, *, protect: bool) -> Places:
+        """Return what was written of these bytes: rows of (start, end), ascending and disjoint.
 
         With `protect` it is protected again in the same stroke: a store is either in this answer
         or in the next.
         """
-        start, end = self._address, self._address + self._size_bytes
-        return self._page_map.written(start, end, protect=protect) - self._address
+        first, after = self._address + start, self._address + end
+        return self._page_map.written(first, after, protect=protect) - self._address
 
     def close(self) -> None:
         """Let go of the mapping; what was protected no longer is."""

@@ -7,7 +7,12 @@ import pytest
 from devices.page_runs import page_count
 from devices.ram import PAGE_BYTES, BitmapRam
 from engine.messages import PassEnd
-from engine.precopy import PORTION_PAGES_MAX, PORTION_PAGES_MIN, Precopy
+from engine.precopy import (
+    PORTION_PAGES_MAX,
+    PORTION_PAGES_MIN,
+    PORTION_PAGES_SHARED_MIN,
+    Precopy,
+)
 from engine.ram_sending import Sent
 from engine.statistics import RamStatistics
 
@@ -47,9 +52,57 @@ def test_the_first_pass_is_all_of_ram_and_the_next_what_was_written() -> None:
 def test_what_was_not_handed_out_stays_for_the_next_pass() -> None:
     precopy, ram, _ = begun()
     first = page_count(precopy.portion(0))
+    ram.write((PAGES - 1) * PAGE_BYTES, b"x")
     ram.write(0, b"x")
     precopy.synchronise(1.0)
     assert precopy.queued_pages == PAGES - first + 1
+
+
+def test_what_is_written_again_before_its_turn_comes_waits_for_the_next_pass() -> None:
+    precopy, ram, statistics = begun()
+    assert precopy.portion(0).tolist() == [[PAGES - 256, PAGES]], "from the top"
+    ram.write(100 * PAGE_BYTES, b"x" * 2 * PAGE_BYTES)
+    ram.write((PAGES - 1) * PAGE_BYTES, b"x")
+    assert drained(precopy) == PAGES - 256 - 2
+    precopy.synchronise(1.0)
+    assert statistics.remaining_pages == 3
+    assert precopy.portion(0).tolist() == [[100, 102], [PAGES - 1, PAGES]]
+
+
+def test_a_portion_of_which_all_was_written_again_is_passed_over() -> None:
+    precopy, ram, _ = begun()
+    precopy.portion(0)
+    ram.write((PAGES - 1000) * PAGE_BYTES, b"x" * (1000 - 256) * PAGE_BYTES)
+    assert page_count(precopy.portion(0)) == 1024 - 1000
+    ram.write(0, b"x" * (PAGES - 1024) * PAGE_BYTES)
+    assert (page_count(precopy.portion(0)), precopy.queued_pages) == (0, 0)
+
+
+def test_the_last_pass_leaves_nothing_out() -> None:
+    precopy, ram, _ = begun()
+    drained(precopy)
+    ram.write(7 * PAGE_BYTES, b"x")
+    precopy.synchronise(1.0)
+    ram.write(7 * PAGE_BYTES, b"y")
+    assert precopy.portion(0, is_last=True).tolist() == [[7, 8]]
+
+
+def test_no_channel_is_left_alone_with_the_rest() -> None:
+    precopy, _, _ = begun()
+    for _ in range(20):
+        precopy.sent(Sent(), took_ms=1.0)
+    sizes = []
+    while pages := page_count(precopy.portion(0, channels=2)):
+        sizes.append(pages)
+    assert sizes == [PAGES // 2, PORTION_PAGES_SHARED_MIN, PORTION_PAGES_SHARED_MIN]
+
+
+def test_bytes_of_the_downtime_are_told_apart() -> None:
+    precopy, _, statistics = begun()
+    precopy.sent(Sent(1000), took_ms=1.0)
+    precopy.sent(Sent(200), took_ms=1.0, guest_runs=False)
+    told = statistics.as_qmp()
+    assert [told[f"{name}-bytes"] for name in ("precopy", "downtime")] == [1000, 200]
 
 
 def test_portions_become_what_takes_their_time() -> None:

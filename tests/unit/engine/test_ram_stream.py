@@ -145,10 +145,12 @@ def scattered() -> Runs:
 
 @pytest.mark.parametrize("which", [one_run(0, PAGES), one_run(5, 6), scattered()], ids=len)
 @pytest.mark.parametrize("piece_bytes", [1000, 1 << 20])
-def test_what_is_sent_is_what_arrives(which: Runs, piece_bytes: int) -> None:
+@pytest.mark.parametrize("are_still", [False, True])
+def test_what_is_sent_is_what_arrives(which: Runs, piece_bytes: int, are_still: bool) -> None:
     source, target = filled(1), filled(2)
     encoder = StreamEncoder()
-    stream, sent = written(RamSender(source, encoder).send(3, which, lambda: False))
+    sending = RamSender(source, encoder).send(3, which, lambda: False, are_still=are_still)
+    stream, sent = written(sending)
     end = b"".join(bytes(piece) for piece in encoder.encode(Commit()))
     assert sent.wire_bytes == len(stream)
     indexes = np.concatenate([np.arange(first, after) for first, after in which.tolist()])
@@ -234,6 +236,16 @@ def test_what_is_written_after_a_frame_was_made_is_not_in_it() -> None:
     before = b"".join(bytes(piece) for piece in pieces)
     ram.write(PAGE_BYTES, b"changed")
     assert b"".join(bytes(piece) for piece in pieces) == before
+
+
+@pytest.mark.parametrize("are_still", [False, True])
+def test_once_the_guest_has_stopped_pages_are_sent_from_where_they_are(are_still: bool) -> None:
+    ram = BitmapRam(bytearray(b"x" * PAGES * PAGE_BYTES))
+    sender = RamSender(ram, StreamEncoder())
+    memory = np.frombuffer(ram.view(), dtype=np.uint8)
+    sending = sender.send(1, one_run(0, PAGES), lambda: False, are_still=are_still)
+    shared = [np.shares_memory(np.frombuffer(piece, np.uint8), memory) for piece in next(sending)]
+    assert any(shared) is are_still
 
 
 def test_it_stops_between_frames() -> None:

@@ -6,8 +6,10 @@ import struct
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from devices.page_runs import Runs, one_run, page_count
+from devices.page_runs import Runs, indexes_of, one_run, page_count, runs_of
 from engine.errors import MalformedMessage
 from engine.wire_runs import RunQueue, runs_from_wire, runs_to_wire
 
@@ -67,6 +69,44 @@ def test_a_queue_hands_out_no_more_runs_than_asked_for() -> None:
     assert queue.take(10, runs_max=1).tolist() == [[8, 9]]
 
 
+def test_a_queue_hands_out_what_is_last_too() -> None:
+    queue = RunQueue(runs((0, 5), (7, 8), (20, 30)))
+    assert queue.take_last(4).tolist() == [[26, 30]]
+    assert queue.take_last(8).tolist() == [[4, 5], [7, 8], [20, 26]]
+    assert (len(queue), queue.rest().tolist()) == (4, [[0, 4]])
+    assert queue.take(1).tolist() == [[0, 1]]
+    assert queue.take_last(9).tolist() == [[1, 4]]
+    assert (len(queue), queue.take_last(1).tolist(), queue.take(1).tolist()) == (0, [], [])
+
+
+def test_what_is_last_comes_in_no_more_runs_than_asked_for_either() -> None:
+    queue = RunQueue(runs((0, 1), (2, 3), (4, 6), (8, 9)))
+    assert queue.take_last(10, runs_max=2).tolist() == [[4, 6], [8, 9]]
+    assert queue.take_last(10, runs_max=1).tolist() == [[2, 3]]
+    assert queue.take_last(10, runs_max=1).tolist() == [[0, 1]]
+
+
+@given(
+    st.sets(st.integers(0, 40), min_size=1),
+    st.lists(st.tuples(st.booleans(), st.integers(1, 12), st.integers(1, 4))),
+)
+def test_from_whichever_end_each_page_is_handed_out_once(
+    pages: set[int], takes: list[tuple[bool, int, int]]
+) -> None:
+    queue, left = RunQueue(runs_of(np.array(sorted(pages)))), sorted(pages)
+    for is_last, pages_max, runs_max in takes:
+        take = queue.take_last if is_last else queue.take
+        piece = take(pages_max, runs_max)
+        taken = indexes_of(piece).tolist()
+        assert len(taken) <= pages_max
+        assert len(piece) <= runs_max
+        assert bool(taken) is bool(left)
+        assert taken == (left[len(left) - len(taken) :] if is_last else left[: len(taken)])
+        left = left[: len(left) - len(taken)] if is_last else left[len(taken) :]
+        assert indexes_of(queue.rest()).tolist() == left
+
+
 def test_an_empty_queue_has_nothing() -> None:
     queue = RunQueue(one_run(0, 0))
     assert (len(queue), page_count(queue.take(5)), page_count(queue.rest())) == (0, 0, 0)
+    assert page_count(queue.take_last(5)) == 0
