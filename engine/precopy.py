@@ -27,7 +27,7 @@ MEASURED_BYTES_MIN = 256 << 10
 #: How long it should take to write a portion.
 PORTION_MS = 50.0
 #: The same while the bandwidth is limited.
-LIMITED_PORTION_MS = 10.0
+LIMITED_PORTION_MS = 25.0
 #: Bounds of a portion: 64 KiB and 64 MiB. The first one of a migration has 1 MiB.
 PORTION_PAGES_MIN = 16
 PORTION_PAGES_MAX = 16_384

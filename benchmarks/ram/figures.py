@@ -30,6 +30,8 @@ class Figures:
     reported_downtime_ms: float
     #: What the guest really wrote while it was migrated; None: it idles.
     dirty_bytes_per_second: float | None = None
+    #: What the stream took of a limited bandwidth, until the guest stopped; None: it idles.
+    limited_bytes_per_second: float | None = None
     #: Bytes that went to the target; None: they were not counted.
     wire_bytes: int | None = None
 

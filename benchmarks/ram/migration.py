@@ -7,6 +7,8 @@ What may live here: the course of a run, the same for QEMU and replug. What is t
 - downtime: from the stamp of the source's STOP to the stamp of the target's RESUME, so it holds
   all that the guest waits for, comparisons and device state included. A guest that does not run
   has neither event: then it is what query-migrate says;
+- the rate under a limit: what query-migrate says was sent while the guest ran, from the start of
+  the first pass to the stamp of STOP (QEMU 7.2 counts multifd's as sent before that);
 - CPU and memory: see accounting.py, from before the command until the target has completed, too.
 
 Filling and comparing RAM are outside of this. A run that fails is an error, never a figure.
@@ -134,8 +136,13 @@ class Bench:
             figures = replace(figures, downtime_ms=downtime_ms)
             if case.way is Way.DIRTY:
                 written_bytes = (pair.dirtied_pages() - pages_before) * contents.PAGE_BYTES
-                rate = written_bytes * 1000 / (stopped_ms - began_ms)
-                figures = replace(figures, dirty_bytes_per_second=rate)
+                sent_bytes = report["ram"]["transferred"] - report["ram"]["downtime-bytes"]
+                sent_ms = stopped_ms - source.stamp_ms("MIGRATION_PASS", SECONDS_MAX)
+                figures = replace(
+                    figures,
+                    dirty_bytes_per_second=written_bytes * 1000 / (stopped_ms - began_ms),
+                    limited_bytes_per_second=sent_bytes * 1000 / sent_ms,
+                )
         return figures
 
     def _connect(

@@ -42,6 +42,8 @@ def _figures_text(outcome: Figures | str) -> str:
     ]
     if outcome.dirty_bytes_per_second is not None:
         parts.append(f"guest wrote {outcome.dirty_bytes_per_second / MIB:.0f} MiB/s")
+    if outcome.limited_bytes_per_second is not None:
+        parts.append(f"{outcome.limited_bytes_per_second / MIB:.0f} MiB/s sent")
     if outcome.wire_bytes is not None:
         parts.append(f"{outcome.wire_bytes / MIB:.1f} MiB on the wire")
     return ", ".join(parts)

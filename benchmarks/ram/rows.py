@@ -14,12 +14,13 @@ What may live here: the aims, and the rows made of medians; pure. The rules:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
-from benchmarks.ram.contenders import Case, Contender, Way
+from benchmarks.ram.contenders import LIMITED_BYTES_PER_SECOND, Case, Contender, Way
 from benchmarks.ram.contents import Contents
 from benchmarks.ram.figures import Best, Figures, Read, Results, median, smallest
 
@@ -150,6 +151,9 @@ def _busy_rows(transport: str) -> Iterator[RowSpec]:
     for name, read in (("downtime", _downtime), ("total time", _total)):
         measure = f"{name}, {Way.DIRTY.value}"
         yield RowSpec(measure, "ms", NOT_ABOVE, (case,), partial(_sides, case, False, read))
+    aim = Aim("under 5 %", below=5)
+    sides = partial(_sides, case, False, _beside_limit)
+    yield RowSpec(f"off max-bandwidth, {Way.DIRTY.value}", "%", aim, (case,), sides)
 
 
 def _hand_over_rows() -> Iterator[RowSpec]:
@@ -182,6 +186,12 @@ def _downtime(run: Figures) -> float:
 
 def _cpu(run: Figures) -> float:
     return run.cpu_seconds
+
+
+def _beside_limit(run: Figures) -> float:
+    """Return by how much of max-bandwidth the rate was above or below it, in percent."""
+    rate = run.limited_bytes_per_second
+    return abs(rate / LIMITED_BYTES_PER_SECOND - 1) * 100 if rate is not None else math.inf
 
 
 def _wire_mib(case: Case, results: Results) -> dict[Contender, float]:

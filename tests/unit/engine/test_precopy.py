@@ -122,7 +122,7 @@ def test_portions_become_what_takes_their_time() -> None:
 def test_under_a_limit_portions_are_small() -> None:
     precopy, _, _ = begun()
     assert page_count(precopy.portion(1_000_000)) == PORTION_PAGES_MIN
-    assert page_count(precopy.portion(50_000_000)) == 122
+    assert page_count(precopy.portion(40_000_000)) == 244
 
 
 def test_it_has_converged_when_the_rest_fits_the_downtime_limit() -> None:
