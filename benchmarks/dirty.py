@@ -56,13 +56,13 @@ def measured(tracking: DirtyTracking) -> dict[str, float]:
     rounds: list[dict[str, float]] = []
     for _ in range(ROUNDS):
         took = {"start": seconds_of(lambda: ram.start_tracking(all_dirty=True))}
-        took["first pass"] = seconds_of(ram.take_dirty_runs)
-        took["nothing dirty"] = seconds_of(ram.take_dirty_runs)
+        took["first pass"] = seconds_of(ram.take_dirty)
+        took["nothing dirty"] = seconds_of(ram.take_dirty)
         scattered(ram)
-        took[f"1 page in {_SPARSE}"] = seconds_of(ram.take_dirty_runs)
+        took[f"1 page in {_SPARSE}"] = seconds_of(ram.take_dirty)
         took["guest writes all"] = seconds_of(lambda: filled(ram))
         assert page_count(one_run(0, PAGES)) == ram.dirty_count
-        took["all dirty"] = seconds_of(ram.take_dirty_runs)
+        took["all dirty"] = seconds_of(ram.take_dirty)
         took["stop"] = seconds_of(ram.stop_tracking)
         rounds.append(took)
     memory.close()

@@ -36,6 +36,10 @@ class DirtyRecord(Protocol):
         """
         ...
 
+    def prepare(self) -> None:
+        """Do what takes long of having started, in whatever thread; or who first asks does it."""
+        ...
+
     def mark(self, first_page: int, end_page: int) -> None:
         """Note a write to the pages from `first_page` up to `end_page`."""
         ...
@@ -79,6 +83,9 @@ class DirtyBitmap:
         self._marks[:] = False
         self._marks[indexes_of(self._holding(dirty))] = True
         self._is_started = True
+
+    def prepare(self) -> None:
+        """Do nothing: that did not take long."""
 
     def mark(self, first_page: int, end_page: int) -> None:
         if self._is_started:

@@ -155,20 +155,16 @@ class Ram(Protocol):
         """
         ...
 
-    def nonzero_mask(self, indexes: Indexes) -> npt.NDArray[np.bool_]:
-        """Say for each of these pages whether it holds anything but zeros."""
-        ...
-
     def start_tracking(self, *, all_dirty: bool = False) -> None:
         """Start recording writes, with no page marked, or with all of them."""
         ...
 
-    def take_dirty(self) -> Indexes:
-        """Return the marked pages, ascending, and clear their marks."""
+    def prepare_tracking(self) -> None:
+        """Do what takes long of having started, in whatever thread; or who first asks does it."""
         ...
 
-    def take_dirty_runs(self) -> Runs:
-        """Return the marked pages as runs, and clear their marks."""
+    def take_dirty(self) -> Runs:
+        """Return the marked pages, and clear their marks."""
         ...
 
     def dirty_among(self, runs: Runs) -> Runs:
@@ -284,19 +280,13 @@ class BitmapRam:
         full = self._with_contents(checked)
         return full, difference(checked, full)
 
-    def nonzero_mask(self, indexes: Indexes) -> npt.NDArray[np.bool_]:
-        checked = self._check_indexes(indexes)
-        distinct, places = np.unique(checked, return_inverse=True)
-        full = indexes_of(self._with_contents(runs_of(distinct)))
-        return np.isin(distinct, full, assume_unique=True)[places]
-
     def start_tracking(self, *, all_dirty: bool = False) -> None:
         self._record.start(one_run(0, self.pages if all_dirty else 0))
 
-    def take_dirty(self) -> Indexes:
-        return indexes_of(self.take_dirty_runs())
+    def prepare_tracking(self) -> None:
+        self._record.prepare()
 
-    def take_dirty_runs(self) -> Runs:
+    def take_dirty(self) -> Runs:
         return self._record.take()
 
     def dirty_among(self, runs: Runs) -> Runs:

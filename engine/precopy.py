@@ -72,10 +72,9 @@ class Precopy:
         """Pages of the present pass not handed out yet."""
         return len(self._queue)
 
-    def setup(self, now_ms: float) -> int:
-        """Start tracking with every page dirty, begin the first pass and return its number."""
+    def track(self) -> None:
+        """Start tracking with every page dirty."""
         self._ram.start_tracking(all_dirty=True)
-        return self.synchronise(now_ms)
 
     def count_pass(self) -> int:
         """Begin a pass that has nothing to send, and return its number: memory is handed over."""
@@ -85,7 +84,7 @@ class Precopy:
 
     def synchronise(self, now_ms: float) -> int:
         """Take what the guest dirtied as the next pass and return that pass's number."""
-        dirty = self._ram.take_dirty_runs()
+        dirty = self._ram.take_dirty()
         if self._statistics.passes:
             # The first pass takes all there is, whenever it was written.
             self._statistics.dirtied_pages += page_count(dirty)

@@ -138,14 +138,14 @@ def _traces(report: CheckReport, suffix: str) -> str:
         return json.dumps(found, indent=2) + "\n"
     if suffix == ".mmd":
         return "\n".join(trace.diagram for _, trace in told)
-    return "\n".join(_trace_text(finding) for finding, _ in told)
+    return "\n".join(_trace_text(finding, report.profile) for finding, _ in told)
 
 
-def _trace_text(finding: Finding) -> str:
+def _trace_text(finding: Finding, profile: str) -> str:
     why = f", for {finding.why}" if finding.why else ""
     steps = finding.trace.text if finding.trace else ""
     return (
-        f"{finding.name} does not hold{why}: topology {finding.topology}\n"
+        f"{finding.name} does not hold{why}: profile {profile}, topology {finding.topology}\n"
         f"  {property_named(finding.name).sentence}\n{steps}\n"
     )
 
@@ -169,4 +169,4 @@ def _print(report: CheckReport, *, as_json: bool) -> None:
         print(f"  never fires: {row}")
     for finding in report.broken:
         print()
-        print(_trace_text(finding), end="")
+        print(_trace_text(finding, report.profile), end="")

@@ -96,10 +96,11 @@ class LiveVm:
         self.network = Network(self.vm, self._clock, self.settled, self.warn)
         self.network.on_sent = self._frame_left
         transport = surroundings.transport(resolve_fd)
-        digest = partial(surroundings.in_thread, self.memory.digest)
+        in_thread = surroundings.in_thread
         self.outgoing = Outgoing(
-            self.vm, self.source, transport.connect, surroundings.new_name, self.memory, digest
+            self.vm, self.source, transport.connect, surroundings.new_name, self.memory, in_thread
         )
+        digest = partial(in_thread, self.memory.digest)
         self.incoming = IncomingStream(self.vm, self.target, transport.listen, self.memory, digest)
         self.vm.send_with(self._send)
         self._commands = self._carriers()

@@ -8,7 +8,7 @@ row lists. What a pass holds and when it has converged is `engine.precopy`'s, ho
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias
 
 from devices.ram import PAGE_BYTES
@@ -19,7 +19,7 @@ from engine.driver.connection import Connection
 from engine.driver.memory import Memory
 from engine.driver.ram_channels import open_channels
 from engine.driver.ram_path import RamPath
-from engine.driver.surroundings import Connect
+from engine.driver.surroundings import Connect, InThread
 from engine.errors import StreamError
 from engine.messages import Message, RamShared
 from engine.parameters import Capability
@@ -44,18 +44,17 @@ class Outgoing:
         connect: Connect,
         new_name: Callable[[], bytes],
         memory: Memory,
-        digest: Callable[[], Awaitable[bytes]],
+        in_thread: InThread,
     ) -> None:
         """Be the source of migrations.
 
-        `connect` opens a channel to a URI, `new_name` makes the name of a migration; `digest`
-        hashes the whole RAM, in a thread.
+        `connect` opens a channel to a URI, `new_name` makes the name of a migration.
         """
         self._vm = vm
         self._new_name = new_name
         self._memory = memory
         self._shares = False
-        self._digest = digest
+        self._in_thread = in_thread
         self._source = source
         self._connect_to = connect
         self._connection: Connection | None = None
@@ -164,7 +163,7 @@ class Outgoing:
         vm = self._vm
         limit = vm.parameters.max_bandwidth_bytes_per_second
         vm.statistics.ram = RamStatistics()
-        self._precopy = Precopy(
+        precopy = self._precopy = Precopy(
             vm.ram,
             vm.statistics.ram,
             downtime_limit_ms=vm.parameters.downtime_limit_ms,
@@ -172,9 +171,17 @@ class Outgoing:
         )
         self._auto_converge = AutoConverge(vm.profile.timings.throttle_period_ms)
         self._shares = vm.capabilities.on(Capability.X_SHARE_MEMORY)
+        self._spawn(self._set_up(precopy))
+
+    async def _set_up(self, precopy: Precopy) -> None:
+        vm = self._vm
         try:
-            now_ms = vm.world.now_ms()
-            number = self._precopy.count_pass() if self._shares else self._precopy.setup(now_ms)
+            if self._shares:
+                number = precopy.count_pass()
+            else:
+                precopy.track()
+                await self._in_thread(vm.ram.prepare_tracking)
+                number = precopy.synchronise(vm.world.now_ms())
         except OSError as error:
             self._not_tracked(error)
             return
@@ -183,7 +190,7 @@ class Outgoing:
         if self._connection is None:
             vm.fire(E.SETUP_DONE)  # what comes next says that it is gone
         elif self._source.channels:
-            self._spawn(self._open_channels(self._connection))
+            await self._open_channels(self._connection)
         else:
             self._path = RamPath(vm, self._connection, [])
             vm.fire(E.SETUP_DONE)
@@ -295,7 +302,7 @@ class Outgoing:
         path.close()
         self._source.end_digest = None
         if vm.capabilities.on(Capability.X_VERIFY_RAM):
-            self._own_digest = asyncio.ensure_future(self._digest())
+            self._own_digest = asyncio.ensure_future(self._in_thread(self._memory.digest))
             if vm.state(Link) is Link.ONE_WAY:
                 self._source.end_digest = await self._own_digest
         self._end_sent_ms = vm.world.now_ms()

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 from uuid import uuid4
 
 from engine.driver.channel import Channel
@@ -20,10 +20,20 @@ from engine.driver.memory import GuestMemory, Memory
 from engine.driver.transport import Listener, ResolveFd, connect, listen
 from engine.uri import Uri
 
+Result = TypeVar("Result")
+
 #: Opens the outgoing end of a stream; TransportError with QEMU's text on failure.
 Connect: TypeAlias = Callable[[Uri], Awaitable[Channel]]
 #: Opens the incoming end; TransportError with QEMU's text on failure.
 Listen: TypeAlias = Callable[[Uri], Listener]
+
+
+class InThread(Protocol):
+    """Does work that takes long without holding up anything else."""
+
+    def __call__(self, work: Callable[[], Result], /) -> Awaitable[Result]:
+        """Do it, and say what it returned or raised. Given up, it may go on to its end."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -46,8 +56,8 @@ class Surroundings:
     transport: Callable[[ResolveFd], Transport]
     #: Makes a name for a migration, MIGRATION_NAME_BYTES long, that no other has.
     new_name: Callable[[], bytes]
-    #: Does work that takes long without holding up anything else.
-    in_thread: Callable[[Callable[[], bytes]], Awaitable[bytes]]
+    #: Where such work is done.
+    in_thread: InThread
     #: Takes one line for the operator.
     warn: Callable[[str], None]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from devices.page_runs import Runs, indexes_of, page_count
-from devices.ram import PAGE_BYTES
+from devices.ram import PAGE_BYTES, BitmapRam
 from engine.driver import dirty_kernel
 from engine.driver.guest_ram import GuestRam
 from engine.driver.memory import (
@@ -26,6 +27,10 @@ from tests.integration.kernel_tracking import TRACKINGS, needs_the_kernel
 
 #: Three of the areas that one page table serves, and one page.
 PAGES = 3 * 512 + 1
+
+
+def dirty_pages(ram: BitmapRam) -> list[int]:
+    return [int(page) for page in indexes_of(ram.take_dirty())]
 
 
 def runs(*rows: tuple[int, int]) -> Runs:
@@ -54,8 +59,8 @@ def test_only_what_was_touched_is_dirty_at_first(
     ram.start_tracking(all_dirty=True)
     ram.write(3, b"x")
     assert ram.dirty_count == 4
-    assert ram.take_dirty_runs().tolist() == [[0, 1], [600, 602], [PAGES - 1, PAGES]]
-    assert ram.take_dirty_runs().tolist() == []
+    assert ram.take_dirty().tolist() == [[0, 1], [600, 602], [PAGES - 1, PAGES]]
+    assert ram.take_dirty().tolist() == []
     assert memory.allocated_bytes == 4 * PAGE_BYTES
 
 
@@ -69,7 +74,7 @@ def test_each_way_to_write_is_seen_and_no_reading_is(
     ram.read(0, 20 * PAGE_BYTES)
     bytes(ram.view()[: 20 * PAGE_BYTES])
     ram.split_zero(runs((0, 20), (700, 800)))
-    assert ram.take_dirty_runs().tolist() == []
+    assert ram.take_dirty().tolist() == []
     ram.write(2 * PAGE_BYTES, b"x")
     ram.write_pages(4, page(2))
     ram.place(runs((6, 7), (513, 514)), memoryview(page(3) * 2))
@@ -81,11 +86,11 @@ def test_each_way_to_write_is_seen_and_no_reading_is(
     ram.place(runs((520, 522)), memoryview(page(5) * 2))
     expected = [[2, 3], [4, 5], [6, 7], [8, 9], [10, 12], [513, 514], [520, 522]]
     assert ram.dirty_count == 9
-    assert ram.take_dirty_runs().tolist() == expected
+    assert ram.take_dirty().tolist() == expected
     assert ram.dirty_count == 0
     ram.write(0, b"x")
     ram.stop_tracking()
-    assert (ram.dirty_count, ram.take_dirty_runs().tolist()) == (0, [])
+    assert (ram.dirty_count, ram.take_dirty().tolist()) == (0, [])
 
 
 @pytest.mark.parametrize("tracking", TRACKINGS)
@@ -98,12 +103,12 @@ def test_tracking_can_begin_again(memory: GuestMemory, tracking: DirtyTracking) 
     ram.write(PAGE_BYTES, b"unseen")
     ram.start_tracking()
     ram.write(2 * PAGE_BYTES, b"x")
-    assert ram.take_dirty().tolist() == [2]
+    assert dirty_pages(ram) == [2]
     ram.stop_tracking()
     ram.start_tracking(all_dirty=True)
     ram.write(2 * PAGE_BYTES, b"x")
-    assert ram.take_dirty().tolist() == [0, 1, 2, 3]
-    assert ram.take_dirty().tolist() == []
+    assert dirty_pages(ram) == [0, 1, 2, 3]
+    assert dirty_pages(ram) == []
 
 
 @pytest.mark.parametrize("tracking", TRACKINGS)
@@ -117,14 +122,14 @@ def test_a_stream_reads_what_is_there_now_and_reading_counts_as_no_write(
     os.close(lent)
     memory.take_back()
     ram.start_tracking(all_dirty=True)
-    ram.take_dirty_runs()
+    ram.take_dirty()
     view = ram.stream_view()
     assert view.readonly
     assert view[: 100 * PAGE_BYTES] == page(1) * 100
-    assert ram.take_dirty_runs().tolist() == []
+    assert ram.take_dirty().tolist() == []
     ram.write(3 * PAGE_BYTES, page(2))
     assert view[3 * PAGE_BYTES : 5 * PAGE_BYTES] == page(2) + page(1)
-    assert ram.take_dirty_runs().tolist() == [[3, 4]]
+    assert ram.take_dirty().tolist() == [[3, 4]]
 
 
 @needs_the_kernel
@@ -192,7 +197,7 @@ def test_preallocated_memory_is_all_there_and_takes_what_a_stream_brings(
     assert placed[indexes_of(which)].tobytes() == data
     assert not np.delete(placed, indexes_of(which), axis=0).any()
     ram.start_tracking(all_dirty=True)
-    assert ram.take_dirty_runs().tolist() == [[0, PAGES]]
+    assert ram.take_dirty().tolist() == [[0, PAGES]]
     memory.close()
 
 
@@ -206,7 +211,6 @@ def test_what_was_never_touched_is_not_allocated_by_looking_or_clearing(
     full, zero = ram.split_zero(everything)
     assert full.tolist() == [[701, 702]]
     assert zero.tolist() == [[0, 701], [702, PAGES]]
-    assert ram.nonzero_mask(np.array([701, 0, 700, 701])).tolist() == [True, False, False, True]
     ram.zero_runs(everything)
     ram.zero_pages(np.arange(PAGES))
     assert memory.allocated_bytes == 2 * PAGE_BYTES
@@ -225,9 +229,9 @@ def test_a_page_that_was_written_and_then_taken_out_of_the_page_tables_is_not_lo
     ram.write(3 * PAGE_BYTES, b"x")
     ram.write(700 * PAGE_BYTES, b"x")
     memory._mapping.madvise(mmap.MADV_DONTNEED)
-    assert ram.take_dirty().tolist() == [3, 700]
+    assert dirty_pages(ram) == [3, 700]
     ram.read(0, PAGES * PAGE_BYTES)
-    assert 3 not in ram.take_dirty().tolist(), "reading it back is no write"
+    assert 3 not in dirty_pages(ram), "reading it back is no write"
 
 
 # -- nobody writes unseen
@@ -247,7 +251,7 @@ def test_the_descriptor_is_not_to_be_had_while_writes_are_tracked(
     os.close(memory.lend())
     with pytest.raises(MemoryLentError, match="take it back"):
         ram.start_tracking(all_dirty=True)
-    assert ram.take_dirty().tolist() == [], "what was refused has not begun"
+    assert dirty_pages(ram) == [], "what was refused has not begun"
     memory.take_back()
     ram.start_tracking(all_dirty=True)
 
@@ -300,6 +304,48 @@ def test_a_kernel_that_cannot_is_replaced_unless_it_was_asked_for(
     assert GuestRam(memory).tracked_by == "bitmap"
     with pytest.raises(GuestMemoryError, match="dirty_tracking=bitmap"):
         GuestRam(memory, DirtyTracking.KERNEL)
+
+
+class Waiting:
+    """Says that every page may hold contents, the first time not before it is let."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.is_asked, self.may_go = threading.Event(), threading.Event()
+
+    def __call__(self, some: Runs) -> Runs:
+        self.calls += 1
+        self.is_asked.set()
+        self.may_go.wait()
+        return some
+
+
+@needs_the_kernel
+def test_a_start_that_was_given_up_is_over_before_the_next_begins(memory: GuestMemory) -> None:
+    holding = Waiting()
+    everything = runs((0, PAGES))
+    address = np.frombuffer(memory.buffer, dtype=np.uint8).ctypes.data
+    record = dirty_kernel.KernelDirtyRecord(address, PAGES * PAGE_BYTES, holding)
+    record.start(everything)
+    given_up = threading.Thread(target=record.prepare)
+    given_up.start()
+    holding.is_asked.wait()
+    record.stop()
+    record.start(everything)
+    following = threading.Thread(target=record.prepare)
+    following.start()
+    holding.may_go.set()
+    for thread in (given_up, following):
+        thread.join()
+    assert holding.calls == 2, "the first does not count for the second"
+    memory.buffer[0] = 1
+    assert record.among(everything).tolist() == everything.tolist()
+    assert record.take().tolist() == everything.tolist()
+    memory.buffer[5 * PAGE_BYTES] = 1
+    assert record.among(runs((0, 4), (5, 9))).tolist() == [[5, 6]]
+    assert record.take().tolist() == [[5, 6]]
+    assert holding.calls == 4
+    record.close()
 
 
 @needs_the_kernel

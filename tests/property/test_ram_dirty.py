@@ -13,7 +13,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devices.page_runs import runs_of
+from devices.page_runs import indexes_of
 from devices.pattern import page_rows
 from devices.ram import PAGE_BYTES, BitmapRam
 
@@ -88,13 +88,11 @@ def guest_writes(ram: BitmapRam, model: bytearray, step: Write | Scatter | Zero)
 
 
 def send_pass(ram: BitmapRam, target: BitmapRam) -> None:
-    dirty = ram.take_dirty()
-    nonzero = ram.nonzero_mask(dirty)
+    full, zero = ram.split_zero(ram.take_dirty())
     whole = ram.view()
-    full = dirty[nonzero]
-    data = b"".join(whole[i * PAGE_BYTES : (i + 1) * PAGE_BYTES] for i in full.tolist())
-    target.place(runs_of(full), memoryview(data))
-    target.zero_pages(dirty[~nonzero])
+    data = b"".join(whole[first * PAGE_BYTES : end * PAGE_BYTES] for first, end in full.tolist())
+    target.place(full, memoryview(data))
+    target.zero_pages(indexes_of(zero))
 
 
 @given(before=steps, schedule=steps, garbage=st.integers(0, 255))

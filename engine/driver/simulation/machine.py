@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol, TextIO, TypeVar
 
 from engine.commands.dispatcher import Dispatcher
 from engine.configuration import VmConfiguration
@@ -27,6 +27,8 @@ from statemachines.events import E
 from statemachines.runtime import Step
 from statemachines.states import RunState, State
 from statemachines.steps import Latched
+
+Result = TypeVar("Result")
 
 #: How long work takes that a real VM gives to a thread, such as a digest of all RAM.
 THREAD_MS = 1.0
@@ -247,6 +249,6 @@ class NeighbourVm(SimulatedVm):
     memory_class = LendableMemory
 
 
-async def _after_a_while(work: Callable[[], bytes]) -> bytes:
+async def _after_a_while(work: Callable[[], Result]) -> Result:
     await asyncio.sleep(THREAD_MS / 1000)
     return work()

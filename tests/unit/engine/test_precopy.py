@@ -27,7 +27,8 @@ def begun(downtime_limit_ms: float = 300.0) -> tuple[Precopy, BitmapRam, RamStat
         downtime_limit_ms=downtime_limit_ms,
         bandwidth_bytes_per_second=1e9,
     )
-    assert precopy.setup(0.0) == 1
+    precopy.track()
+    assert precopy.synchronise(0.0) == 1
     return precopy, ram, statistics
 
 
