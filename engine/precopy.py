@@ -22,11 +22,12 @@ from engine.ram_sending import Sent
 from engine.statistics import RamStatistics
 from engine.wire_runs import RunQueue
 
-#: Less than this says nothing about the bandwidth.
+#: Less than this says nothing about the bandwidth, unless it took so long.
 MEASURED_BYTES_MIN = 256 << 10
+MEASURED_MS = 1000.0
 #: How long it should take to write a portion.
 PORTION_MS = 50.0
-#: The same while the bandwidth is limited.
+#: The same for all channels together while the bandwidth is limited.
 LIMITED_PORTION_MS = 25.0
 #: Bounds of a portion: 64 KiB and 64 MiB. The first one of a migration has 1 MiB.
 PORTION_PAGES_MIN = 16
@@ -55,7 +56,9 @@ class Precopy:
         self.downtime_limit_ms = downtime_limit_ms
         self._queue = RunQueue()
         self._portion_pages = _FIRST_PORTION_PAGES
-        self._synchronised_ms: float | None = None
+        self._synchronised_ms = 0.0
+        #: Pages that this pass has left out: they are dirty, and known.
+        self._left_out_pages = 0
         statistics.total_bytes = ram.size_bytes
         statistics.expected_downtime_ms = downtime_limit_ms
         statistics.bandwidth_bytes_per_second = bandwidth_bytes_per_second
@@ -72,9 +75,19 @@ class Precopy:
         """Pages of the present pass not handed out yet."""
         return len(self._queue)
 
-    def track(self) -> None:
-        """Start tracking with every page dirty."""
+    def setup(self) -> int:
+        """Start tracking with every page dirty, begin the first pass and return its number.
+
+        Its pages are handed out once they have been collected.
+        """
         self._ram.start_tracking(all_dirty=True)
+        self._statistics.passes += 1
+        self._statistics.remaining_pages = self._ram.pages
+        return self._statistics.passes
+
+    def collect(self, now_ms: float) -> None:
+        """Take the pages of the first pass: all that hold anything by now."""
+        self._take(self._ram.take_dirty(), now_ms)
 
     def count_pass(self) -> int:
         """Begin a pass that has nothing to send, and return its number: memory is handed over."""
@@ -85,18 +98,20 @@ class Precopy:
     def synchronise(self, now_ms: float) -> int:
         """Take what the guest dirtied as the next pass and return that pass's number."""
         dirty = self._ram.take_dirty()
-        if self._statistics.passes:
-            # The first pass takes all there is, whenever it was written.
-            self._statistics.dirtied_pages += page_count(dirty)
-        if self._synchronised_ms is not None and now_ms > self._synchronised_ms:
+        self._statistics.dirtied_pages += page_count(dirty)
+        if now_ms > self._synchronised_ms:
             seconds = (now_ms - self._synchronised_ms) / 1000
             self._statistics.dirty_pages_rate = int(page_count(dirty) / seconds)
+        self._take(dirty, now_ms)
+        self._statistics.passes += 1
+        return self._statistics.passes
+
+    def _take(self, dirty: Runs, now_ms: float) -> None:
         self._queue = RunQueue(union(self._queue.rest(), dirty))
         self._synchronised_ms = now_ms
-        self._statistics.passes += 1
+        self._left_out_pages = 0
         self._statistics.remaining_pages = self.queued_pages
         self._expect()
-        return self._statistics.passes
 
     def portion(
         self, limit_bytes_per_second: int, channels: int = 1, *, is_last: bool = False
@@ -106,20 +121,28 @@ class Precopy:
         What the guest has written again since it was queued is left out, unless this pass is the
         last: it comes again anyway.
         """
-        while pages := self._portion_max(limit_bytes_per_second, channels):
-            runs = self._queue.take_last(pages)
+        looked_at = portion_max = self._portion_max(limit_bytes_per_second, channels)
+        left = one_run(0, 0)
+        while len(self._queue) and not len(left):
+            runs = self._queue.take_last(looked_at)
             left = runs if is_last else difference(runs, self._ram.dirty_among(runs))
-            if len(left):
-                return left
-        return one_run(0, 0)
+            self._left_out_pages += page_count(runs) - page_count(left)
+            if page_count(left) > portion_max:
+                found = RunQueue(left)
+                left = found.take_last(portion_max)
+                self._queue = RunQueue(union(self._queue.rest(), found.rest()))
+            # Where all is dirty again, this is over after a few looks.
+            looked_at *= 2
+        self._statistics.remaining_pages = self.queued_pages + self._left_out_pages
+        return left
 
     def _portion_max(self, limit_bytes_per_second: int, channels: int) -> int:
         # Towards the end so little that no channel is left alone with the rest.
         share = max(self.queued_pages // channels, PORTION_PAGES_SHARED_MIN)
-        pages = min(self._portion_pages, share, self.queued_pages)
+        pages = min(self._portion_pages, share)
         if limit_bytes_per_second:
-            limited = int(limit_bytes_per_second * LIMITED_PORTION_MS / 1000 / PAGE_BYTES)
-            pages = min(pages, max(limited, PORTION_PAGES_MIN))
+            limited_bytes = limit_bytes_per_second * LIMITED_PORTION_MS / 1000 / channels
+            pages = min(pages, max(int(limited_bytes / PAGE_BYTES), PORTION_PAGES_MIN))
         return pages
 
     def sent(self, sent: Sent, took_ms: float, *, guest_runs: bool = True) -> None:
@@ -130,7 +153,6 @@ class Precopy:
             statistics.downtime_bytes += sent.wire_bytes
         statistics.normal_pages += sent.normal_pages
         statistics.zero_pages += sent.zero_pages
-        statistics.remaining_pages = self.queued_pages
         if took_ms < PORTION_MS / 2:
             self._portion_pages = min(self._portion_pages * 2, PORTION_PAGES_MAX)
         elif took_ms > PORTION_MS * 2:
@@ -144,11 +166,16 @@ class Precopy:
         """Return the message that ends the present pass, the last one."""
         return PassEnd(self.pass_number, 0)
 
-    def measured(self, sent: Sent, took_ms: float) -> None:
-        """Note how long the channels and the limit took for what was sent."""
+    def measured(self, sent: Sent, took_ms: float) -> bool:
+        """Note how long the channels and the limit took for what was sent.
+
+        False when that says nothing yet: then it is to be asked again with what comes next as well.
+        """
         contents_bytes = sent.normal_pages * PAGE_BYTES
-        if contents_bytes < MEASURED_BYTES_MIN or took_ms <= 0:
-            return
+        if took_ms <= 0 or (contents_bytes < MEASURED_BYTES_MIN and took_ms < MEASURED_MS):
+            return False
+        if not contents_bytes:
+            return True
         statistics = self._statistics
         statistics.bandwidth_bytes_per_second = _mix(
             statistics.bandwidth_bytes_per_second, sent.wire_bytes * 1000 / took_ms
@@ -156,6 +183,7 @@ class Precopy:
         self._contents_bytes_per_second = _mix(
             self._contents_bytes_per_second, contents_bytes * 1000 / took_ms
         )
+        return True
 
     def converged(self) -> bool:
         """Say whether what is dirty now could be sent within the downtime limit."""

@@ -4,12 +4,15 @@ What may live here: what goes into which frame, and the one copy on the way. Rul
 
 - a generator yields one gathered write after the other; the next one is asked for when the last
   has been taken whole. It does no I/O and knows no clock: a thread drives it, or a loop;
-- contents are copied into a buffer of the channel's own before they are looked at and their
-  checksum is taken: the guest may go on writing, and what is sent must be what was summed. The
-  look for zeros, the checksum and the write then find the copy in the processor's cache: the pages
-  themselves are read once. Where all of them look like zeros they are looked at where they are: a
-  page that is written to afterwards is dirty, and comes again. Once the guest has stopped, pages
-  in a row are sent from where they are;
+- contents are copied into a buffer of the channel's own before their checksum is taken: the guest
+  may go on writing, and what is sent must be what was summed. Where all pages seem to have
+  contents, zeros are looked for in the copy as well: it is in the processor's cache, and the pages
+  are read once. Where some seem to be zero, they are looked at where they are and only the others
+  are copied: a page that is written to meanwhile is dirty, and comes again;
+- once the guest has stopped, what is all contents, in a row, and the guest's own, is sent from
+  where it is. Pages below the workload's are still copied: devices and a reset write those even
+  then. A frame that is under way when the guest runs again, because the migration was cancelled,
+  may have a wrong checksum: that stream ends anyway;
 - what is to be compressed is sorted before: pages that look like noise go as they are, in frames
   of their own;
 - between two frames it can be told to stop.
@@ -24,6 +27,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from devices.guest_memory import WORKLOAD_FIRST_PAGE
 from devices.page_copies import Pages, gather
 from devices.page_runs import Marks, Runs, one_run, page_count, split, union
 from devices.ram import PAGE_BYTES, Ram
@@ -114,7 +118,7 @@ class RamSender:
     ) -> Sending:
         """Send these pages as part of a pass; less of them if `stopped` says so.
 
-        Where nobody writes to them meanwhile, `are_still` spares copies.
+        `are_still`: the guest does not run, so no copy is needed of what only it writes.
         """
         packing = _Packing(self._rows, runs, self._read, self._packed, are_still=are_still)
         sent = Sent()
@@ -242,7 +246,7 @@ class _Packing:
 
     def _pages(self, runs: Runs) -> Pages:
         """Return pages as they will be sent: a copy, or where they are in a row and stay so."""
-        if self._are_still and len(runs) == 1:
+        if self._are_still and len(runs) == 1 and runs[0, 0] >= WORKLOAD_FIRST_PAGE:
             return self._rows[runs[0, 0] : runs[0, 1]]
         read = self._read[: page_count(runs)]
         gather(self._rows, runs, read)

@@ -72,7 +72,7 @@ class KernelDirtyRecord:
     def prepare(self) -> None:
         with self._protecting:
             start = self._starts
-            if not self._is_protected:
+            if self._is_started and not self._is_protected:
                 self._protect()
                 self._is_protected = start == self._starts
 

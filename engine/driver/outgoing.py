@@ -59,6 +59,8 @@ class Outgoing:
         self._connect_to = connect
         self._connection: Connection | None = None
         self._precopy: Precopy | None = None
+        #: Done when writes are noted, between setup and the first pass.
+        self._prepared: asyncio.Future[None] | None = None
         self._path: RamPath | None = None
         self._auto_converge = AutoConverge(vm.profile.timings.throttle_period_ms)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -138,6 +140,10 @@ class Outgoing:
         if self._own_digest is not None:
             self._own_digest.cancel()
             self._own_digest = None
+        if self._prepared is not None:
+            # A thread that is at it goes on to its end, and nobody minds.
+            self._prepared.cancel()
+            self._prepared = None
         if self._precopy is not None:
             self._precopy.finish()
             self._precopy = None
@@ -171,26 +177,22 @@ class Outgoing:
         )
         self._auto_converge = AutoConverge(vm.profile.timings.throttle_period_ms)
         self._shares = vm.capabilities.on(Capability.X_SHARE_MEMORY)
-        self._spawn(self._set_up(precopy))
-
-    async def _set_up(self, precopy: Precopy) -> None:
-        vm = self._vm
         try:
-            if self._shares:
-                number = precopy.count_pass()
-            else:
-                precopy.track()
-                await self._in_thread(vm.ram.prepare_tracking)
-                number = precopy.synchronise(vm.world.now_ms())
+            number = precopy.count_pass() if self._shares else precopy.setup()
         except OSError as error:
             self._not_tracked(error)
             return
+        if not self._shares:
+            # While the guest ejects its primary; who takes the first pages waits for it.
+            self._prepared = asyncio.ensure_future(self._in_thread(vm.ram.prepare_tracking))
+            # That it failed is no matter where the migration ends before.
+            self._prepared.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._passed(number)
         self._throttle()
         if self._connection is None:
             vm.fire(E.SETUP_DONE)  # what comes next says that it is gone
         elif self._source.channels:
-            await self._open_channels(self._connection)
+            self._spawn(self._open_channels(self._connection))
         else:
             self._path = RamPath(vm, self._connection, [])
             vm.fire(E.SETUP_DONE)
@@ -276,6 +278,10 @@ class Outgoing:
             self._passed(precopy.count_pass())
             vm.fire(E.CONVERGED)
             return
+        if self._prepared is not None:
+            await self._prepared
+            self._prepared = None
+            precopy.collect(vm.world.now_ms())
         while True:
             if not await path.send_pass(precopy):
                 return

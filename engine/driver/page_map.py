@@ -9,6 +9,7 @@ are no tables, and nothing is walked.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import struct
@@ -65,6 +66,8 @@ class PageMap:
             self._fd = -1
 
     def _scan(self, start: int, end: int, flags: int, category: int) -> Places:
+        if self._fd < 0:
+            raise OSError(errno.EBADF, "the page tables were let go of")
         found: list[Places] = []
         vector = np.empty((_ROWS_PER_CALL, 3), dtype=np.uint64)
         while True:

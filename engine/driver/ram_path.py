@@ -43,8 +43,9 @@ class RamPath:
 
         The guest does not run during the last one, and no limit holds it up.
         """
-        now_ms = self._vm.world.now_ms()
-        self._window, self._window_ms = Sent(), now_ms
+        # What the last pass has overdrawn was counted with it.
+        owed_ms = 0.0 if is_last else self._owed_ms()
+        self._window, self._window_ms = Sent(), self._vm.world.now_ms() + owed_ms
         going = [
             asyncio.ensure_future(self._send(lane, precopy, is_last=is_last))
             for lane in self._lanes
@@ -54,20 +55,21 @@ class RamPath:
         finally:
             for task in going:
                 task.cancel()
-        # Nobody waits for what the last portion has overdrawn, but it has not come for nothing.
+        # What the last portion has overdrawn has not come for nothing.
         self._measure(precopy, ms_min=0.0, owed_ms=0.0 if is_last else self._owed_ms())
         return whole
 
     async def _send(self, lane: Lane, precopy: Precopy, *, is_last: bool) -> bool:
         world = self._vm.world
-        while True:
+        # Nobody waits for the sake of what comes after this pass.
+        while precopy.queued_pages:
             if not is_last:
                 await self._keep_to_the_limit()
             self._measure(precopy, ms_min=MEASURE_MS)
             rate = 0 if is_last else self._vm.parameters.max_bandwidth_bytes_per_second
             runs = precopy.portion(rate, len(self._lanes), is_last=is_last)
             if not len(runs):
-                return True
+                break
             lane.sender.limit_ms_per_byte = 1000 * len(self._lanes) / rate if rate else 0.0
             began_ms = world.now_ms()
             sending = lane.sender.send(precopy.pass_number, runs, lane.has_ended, are_still=is_last)
@@ -80,6 +82,7 @@ class RamPath:
             if self._channels:
                 self._vm.statistics.ram.channel_bytes += sent.wire_bytes
             self._bucket.spend(sent.wire_bytes)
+        return True
 
     async def _keep_to_the_limit(self) -> None:
         """Wait while more was written than max-bandwidth allows, as it is by then."""
@@ -96,8 +99,7 @@ class RamPath:
     def _measure(self, precopy: Precopy, *, ms_min: float, owed_ms: float = 0.0) -> None:
         now_ms = self._vm.world.now_ms()
         elapsed_ms = now_ms - self._window_ms + owed_ms
-        if elapsed_ms >= ms_min:
-            precopy.measured(self._window, elapsed_ms)
+        if elapsed_ms >= ms_min and precopy.measured(self._window, elapsed_ms):
             self._window, self._window_ms = Sent(), now_ms
 
     def end_pass(self, message: PassEnd) -> None:

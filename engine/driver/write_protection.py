@@ -82,6 +82,8 @@ class WriteProtection:
             self._userfault = -1
 
     def _control(self, request: int, argument: bytes) -> None:
+        if self._userfault < 0:
+            raise OSError(errno.EBADF, "the kernel's record of writes was let go of")
         fcntl.ioctl(self._userfault, request, bytearray(argument))
 
 

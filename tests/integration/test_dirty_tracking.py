@@ -346,6 +346,36 @@ def test_a_start_that_was_given_up_is_over_before_the_next_begins(memory: GuestM
     assert record.take().tolist() == [[5, 6]]
     assert holding.calls == 4
     record.close()
+    record.start(everything)
+    with pytest.raises(OSError, match="let go of"):
+        record.take()
+
+
+@needs_the_kernel
+def test_what_is_written_while_ram_is_being_protected_is_not_lost(memory: GuestMemory) -> None:
+    ram = GuestRam(memory, DirtyTracking.KERNEL)
+    is_over = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not is_over.is_set():
+            number += 1
+            for index in range(0, PAGES, 7):
+                memory.buffer[index * PAGE_BYTES] = number % 256
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    ram.start_tracking(all_dirty=True)
+    ram.prepare_tracking()
+    copy = bytearray(PAGES * PAGE_BYTES)
+    for _ in range(3):
+        for index in dirty_pages(ram):
+            copy[index * PAGE_BYTES : (index + 1) * PAGE_BYTES] = ram.page_view(index, 1)
+    is_over.set()
+    writer.join()
+    for index in dirty_pages(ram):
+        copy[index * PAGE_BYTES : (index + 1) * PAGE_BYTES] = ram.page_view(index, 1)
+    assert copy == ram.view()
 
 
 @needs_the_kernel

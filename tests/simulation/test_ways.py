@@ -6,6 +6,7 @@ production VM; the words are those of `engine.qmp.texts`, QEMU's where it refuse
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from devices.dirty import DirtyBitmap
 from engine.driver.connection import Connection
 from engine.driver.incoming import IncomingStream
 from engine.driver.memory import GuestMemory
@@ -33,7 +35,8 @@ WAYS = tuple(every_way())
 ALLOWED = tuple(way for way in WAYS if way.allowed)
 SHARED = tuple(way for way in ALLOWED if way.shared)
 MIGRATE = Action("migrate", START, 20.0)
-#: So slow that a pass is under way for more than 60 ms.
+#: So much, and so slow, that a pass is under way for more than 60 ms.
+MUCH = "fill=480K,working-set=64K"
 SLOWLY = {"max-bandwidth": 2_000_000, "downtime-limit": 1}
 
 
@@ -167,7 +170,7 @@ def test_where_both_sides_may_come_to_run_no_memory_is_shared(way: Way) -> None:
 def test_one_channel_is_cut_in_a_pass(way: Way, with_error: bool) -> None:
     """The others live on, the migration does not; the next one, undisturbed, completes."""
     cut = cut_channel("source migration active", 20.0, 1, with_error=with_error)
-    outcome = simulate(plan(way, cut, parameters={**way.parameters, **SLOWLY}))
+    outcome = simulate(plan(way, cut, parameters={**way.parameters, **SLOWLY}, guest=MUCH))
     assert outcome.violation is None
     assert "source failed" in outcome.reached
     assert "source device" in outcome.reached, "the second one came so far, and no other"
@@ -190,7 +193,7 @@ def test_the_loss_of_a_channel_is_no_matter_of_time() -> None:
     """What it comes of is heard when the link is at its end, not after a while."""
     way = Way("tcp", 2, "none", adaptive=False, shared=False)
     cut = cut_channel("source migration active", 20.0, 1)
-    asked = plan(way, cut, parameters={**way.parameters, **SLOWLY}, once_more=False)
+    asked = plan(way, cut, parameters={**way.parameters, **SLOWLY}, guest=MUCH, once_more=False)
     journal = (simulate(asked, journal=True).journal or "").splitlines()
     (lost_ms,) = (_time_ms(line) for line in journal if '"kind":"cut-channel"' in line)
     broken_ms = [_time_ms(line) for line in journal if '"event":"LINK_BROKEN"' in line]
@@ -290,3 +293,21 @@ def test_every_descriptor_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     gc.collect()
     assert len(os.listdir("/proc/self/fd")) == len(before)
     assert len(passed) > len(seeds) / 3
+
+
+# -- who notes what is written
+
+
+def test_without_a_record_of_what_is_written_nothing_is_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(record: DirtyBitmap) -> None:
+        raise OSError(errno.EBADF, "nobody notes it")
+
+    monkeypatch.setattr(DirtyBitmap, "prepare", refuse)
+    outcome = simulate(plan(ALLOWED[0]))
+    # Nothing had disturbed it, so the simulation expects it to complete: that is all it finds.
+    assert outcome.violation is not None
+    assert outcome.violation.property == "an undisturbed migration does not complete"
+    assert outcome.violation.where.startswith("source: failed none running")
+    assert "source device" not in outcome.reached

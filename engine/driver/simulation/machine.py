@@ -250,5 +250,19 @@ class NeighbourVm(SimulatedVm):
 
 
 async def _after_a_while(work: Callable[[], Result]) -> Result:
-    await asyncio.sleep(THREAD_MS / 1000)
-    return work()
+    """Do work as a thread does: once begun, it goes on to its end whoever waits."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[Result] = loop.create_future()
+
+    def do() -> None:
+        try:
+            result = work()
+        except Exception as error:
+            if not ended.done():
+                ended.set_exception(error)
+        else:
+            if not ended.done():
+                ended.set_result(result)
+
+    loop.call_later(THREAD_MS / 1000, do)
+    return await ended

@@ -91,10 +91,17 @@ class _ToldRecord(DirtyBitmap):
     #: Whether the host does not tell what was written.
     fails = False
 
+    def start(self, dirty: Runs) -> None:
+        self._fail()
+        super().start(dirty)
+
     def take(self) -> Runs:
+        self._fail()
+        return super().take()
+
+    def _fail(self) -> None:
         if self.fails:
             raise OSError(errno.EIO, "Input/output error")
-        return super().take()
 
 
 class _ToldMemory(SimulatedMemory):

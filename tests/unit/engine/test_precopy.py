@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from devices.page_runs import page_count
+from devices.page_runs import Runs, indexes_of, page_count
 from devices.ram import PAGE_BYTES, BitmapRam
 from engine.messages import PassEnd
 from engine.precopy import (
@@ -27,8 +27,8 @@ def begun(downtime_limit_ms: float = 300.0) -> tuple[Precopy, BitmapRam, RamStat
         downtime_limit_ms=downtime_limit_ms,
         bandwidth_bytes_per_second=1e9,
     )
-    precopy.track()
-    assert precopy.synchronise(0.0) == 1
+    assert precopy.setup() == 1
+    precopy.collect(0.0)
     return precopy, ram, statistics
 
 
@@ -64,19 +64,36 @@ def test_what_is_written_again_before_its_turn_comes_waits_for_the_next_pass() -
     assert precopy.portion(0).tolist() == [[PAGES - 256, PAGES]], "from the top"
     ram.write(100 * PAGE_BYTES, b"x" * 2 * PAGE_BYTES)
     ram.write((PAGES - 1) * PAGE_BYTES, b"x")
+    assert statistics.remaining_pages == PAGES - 256
     assert drained(precopy) == PAGES - 256 - 2
+    assert statistics.remaining_pages == 2, "left out, but known to be dirty"
     precopy.synchronise(1.0)
     assert statistics.remaining_pages == 3
     assert precopy.portion(0).tolist() == [[100, 102], [PAGES - 1, PAGES]]
 
 
-def test_a_portion_of_which_all_was_written_again_is_passed_over() -> None:
-    precopy, ram, _ = begun()
-    precopy.portion(0)
-    ram.write((PAGES - 1000) * PAGE_BYTES, b"x" * (1000 - 256) * PAGE_BYTES)
-    assert page_count(precopy.portion(0)) == 1024 - 1000
-    ram.write(0, b"x" * (PAGES - 1024) * PAGE_BYTES)
-    assert (page_count(precopy.portion(0)), precopy.queued_pages) == (0, 0)
+def test_what_is_all_dirty_again_is_passed_over_in_a_few_looks() -> None:
+    precopy, ram, statistics = begun()
+    looks = []
+
+    def looked(runs: Runs) -> Runs:
+        looks.append(page_count(runs))
+        return BitmapRam.dirty_among(ram, runs)
+
+    ram.dirty_among = looked  # type: ignore[method-assign]
+    limit = PORTION_PAGES_MIN * PAGE_BYTES * 40  # a portion is 25 ms
+    clean = {3, 4, 700, *range(1000, 1030)}
+    for page in set(range(PAGES)) - clean:
+        ram.write(page * PAGE_BYTES, b"x")
+    handed_out: list[int] = []
+    while len(portion := precopy.portion(limit)):
+        assert page_count(portion) <= PORTION_PAGES_MIN
+        handed_out += indexes_of(portion).tolist()
+    assert sorted(handed_out) == sorted(clean)
+    assert len(looks) < 40
+    assert statistics.remaining_pages == PAGES - len(clean)
+    precopy.synchronise(1.0)
+    assert precopy.queued_pages == PAGES - len(clean)
 
 
 def test_the_last_pass_leaves_nothing_out() -> None:

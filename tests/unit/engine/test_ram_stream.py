@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+from devices.guest_memory import WORKLOAD_FIRST_PAGE
 from devices.page_runs import Runs, one_run, page_count
 from devices.ram import PAGE_BYTES, BitmapRam
 from engine.codec import AHEAD_BYTES, StreamDecoder, StreamEncoder
@@ -243,9 +244,12 @@ def test_once_the_guest_has_stopped_pages_are_sent_from_where_they_are(are_still
     ram = BitmapRam(bytearray(b"x" * PAGES * PAGE_BYTES))
     sender = RamSender(ram, StreamEncoder())
     memory = np.frombuffer(ram.view(), dtype=np.uint8)
-    sending = sender.send(1, one_run(0, PAGES), lambda: False, are_still=are_still)
-    shared = [np.shares_memory(np.frombuffer(piece, np.uint8), memory) for piece in next(sending)]
-    assert any(shared) is are_still
+    # Below there, devices and a reset go on writing.
+    for first, is_the_guests in ((WORKLOAD_FIRST_PAGE, True), (WORKLOAD_FIRST_PAGE - 1, False)):
+        sending = sender.send(1, one_run(first, PAGES), lambda: False, are_still=are_still)
+        pieces = [np.frombuffer(piece, np.uint8) for piece in next(sending)]
+        is_shared = any(np.shares_memory(piece, memory) for piece in pieces)
+        assert is_shared is (are_still and is_the_guests)
 
 
 def test_it_stops_between_frames() -> None:

@@ -8,7 +8,7 @@ does. Every answer and every event is held against what the monitor declares of 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from devices.guest_view import ClosePrimary, OpenPrimary
@@ -59,6 +59,7 @@ class CommandedVm:
             incoming_uri=None,
         ).configuration
         self.clock_ms = 1000.0
+        self._told_ms: Callable[[], float] | None = None
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.warnings: list[str] = []
         self.entries: list[Mapping[str, Any]] = []
@@ -96,7 +97,11 @@ class CommandedVm:
     # -- World
 
     def now_ms(self) -> float:
-        return self.clock_ms
+        return self._told_ms() if self._told_ms is not None else self.clock_ms
+
+    def time_is(self, now_ms: Callable[[], float]) -> None:
+        """Take the time from somebody else from now on."""
+        self._told_ms = now_ms
 
     def emit(self, name: str, data: Mapping[str, Any]) -> None:
         self.events.append((name, EVENTS[name].data.check(dict(data), "")))
