@@ -31,7 +31,7 @@ from statemachines.states import (
     RunState,
     Takeover,
 )
-from statemachines.tables.conditions import IDLE_STATUSES, MIGRATING
+from statemachines.tables.conditions import IDLE_STATUSES, LEAVING_STATUSES, MIGRATING
 from statemachines.witnesses import (
     Closing,
     Course,
@@ -111,7 +111,7 @@ AGREEMENTS: tuple[Property, ...] = (
                 never(
                     at_source(
                         _ALIVE,
-                        In(Migration.PRE_SWITCHOVER, Migration.DEVICE),
+                        In(Migration.PRE_SWITCHOVER, *LEAVING_STATUSES),
                         Not(_STOPPED_FOR_IT),
                     )
                 ),

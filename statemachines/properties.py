@@ -51,12 +51,13 @@ from statemachines.states import (
     Stored,
     Takeover,
 )
+from statemachines.tables.conditions import LEAVING_STATUSES
 
 _ALIVE = In(Life.ALIVE)
 _RUNS = All(_ALIVE, In(RunState.RUNNING))
 _ATTACHED = In(Primary.PLUGGED, Primary.UNPLUG_PENDING)
 _LIVE_SLOT = In(Slot.INSERTED, Slot.OCCUPIED, Slot.REQUESTED, Slot.BLINKING)
-_STREAMING = In(Migration.ACTIVE, Migration.PRE_SWITCHOVER, Migration.DEVICE)
+_STREAMING = In(Migration.ACTIVE, Migration.PRE_SWITCHOVER, *LEAVING_STATUSES)
 _ROLLED_BACK = In(Migration.CANCELLED, Migration.FAILED)
 _GIVEN = In(Handover.COMMITTED, Handover.IN_DOUBT)
 _STOPPED_FOR_IT = In(RunState.FINISH_MIGRATE, RunState.POSTMIGRATE)

@@ -25,6 +25,21 @@ IDLE_STATUSES = (Migration.NONE, Migration.COMPLETED, Migration.CANCELLED, Migra
 #: Outgoing statuses in which a migration is under way (QEMU migration_is_running).
 RUNNING_STATUSES = tuple(status for status in Migration if status not in IDLE_STATUSES)
 
+#: Those in which the guest was stopped for good, and its devices' state leaves. What is not known
+#: to be earlier counts as one of them.
+LEAVING_STATUSES = tuple(
+    status
+    for status in RUNNING_STATUSES
+    if status
+    not in (
+        Migration.SETUP,
+        Migration.WAIT_UNPLUG,
+        Migration.ACTIVE,
+        Migration.PRE_SWITCHOVER,
+        Migration.CANCELLING,
+    )
+)
+
 MIGRATING = In(*RUNNING_STATUSES)
 
 #: Some primary still has to be ejected before RAM may be streamed.

@@ -11,6 +11,7 @@ from statemachines.events import E
 from statemachines.guards import All, AnyOf, In, Latched, Not, Per, Policy
 from statemachines.spec import Ignored, MachineSpec, Refused, Row
 from statemachines.states import Handover, Migration, Resume, RunState, Takeover
+from statemachines.tables.conditions import LEAVING_STATUSES
 
 R = RunState
 RUN = (do(Command.RUN_GUEST), do(Command.EMIT_RESUME))
@@ -22,7 +23,7 @@ _SWITCHES_OVER = In(Migration.ACTIVE)
 _COMES_BACK = Policy("handover", "two-phase")
 #: Devices and RAM are being sent, or taken in: a reset of either side would be half a reset.
 _ON_ITS_WAY = All(
-    Policy("reset_on_the_way", "refused"), AnyOf(In(R.INMIGRATE), In(Migration.DEVICE))
+    Policy("reset_on_the_way", "refused"), AnyOf(In(R.INMIGRATE), In(*LEAVING_STATUSES))
 )
 _NOT_IN_DOUBT = "The VM is not in doubt: there is nothing to resolve"
 

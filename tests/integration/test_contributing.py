@@ -69,6 +69,7 @@ print(*(name for name, text in export_all().items() if "committing" in text))
     assert Path(where).is_relative_to(changed)
     assert {name for name in files.split() if not name.endswith(".md")} == {
         *("migration.mmd", "migration.dot", "sequence-native.mmd"),
+        *("run_state.mmd", "run_state.dot"),
     }
     assert "migration.md" in files.split()
 
@@ -87,6 +88,12 @@ def test_a_vm_that_migrates_passes_through_the_new_status(changed: Path) -> None
     assert report["status"] == "completed"
     assert report["source"]["states"][-3:] == ["device", "committing", "completed"]
     assert "committing" in [event["status"] for event in events if event["side"] == "source"]
+
+
+def test_every_property_holds_with_the_new_status(changed: Path) -> None:
+    """A guard that names the statuses it means would leave the new one out, and show here."""
+    told = run_in(changed, "-m", "engine.cli", "check", "--topology", "pair", "--json")
+    assert json.loads(told.splitlines()[-1])["topologies"]
 
 
 def test_walks_go_through_the_new_status(changed: Path) -> None:

@@ -15,6 +15,7 @@ from engine.driver.simulation.machine import SimulatedVm
 from engine.driver.simulation.network import SimulatedNetwork
 from engine.driver.simulation.plan import ACCIDENTS, Action
 from statemachines.states import Handover, Incoming, Migration, Takeover
+from statemachines.tables.conditions import LEAVING_STATUSES
 
 #: Statuses in which another migration may be begun.
 _MAY_MIGRATE = (Migration.NONE, Migration.CANCELLED, Migration.FAILED)
@@ -130,7 +131,7 @@ class Actors:
         holds = target.alive and target.is_in(Takeover.LOADED, Takeover.IN_DOUBT)
         if not source.alive:
             # Its log says whether the VM had gone on there: what waits at the target is old then.
-            return "target" if source.is_in(Migration.DEVICE) else "source"
+            return "target" if source.is_in(*LEAVING_STATUSES) else "source"
         if not holds or not source.is_in(Handover.COMMITTED, Handover.IN_DOUBT):
             return "source"
         return self._stage.network.random.choice(("source", "target"))
