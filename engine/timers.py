@@ -33,6 +33,9 @@ class Timers:
     def _start(self, event: E, delay_ms: float | None) -> None:
         if delay_ms is not None:
             self._vm.world.start_timer(event, delay_ms)
+        else:
+            # An earlier one may still run, and must not be taken for this.
+            self._vm.world.stop_timer(event)
 
     def expired(self, event: E) -> None:
         """Take a timer's end."""

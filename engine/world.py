@@ -41,5 +41,8 @@ class World(Protocol):
     def start_timer(self, event: E, delay_ms: float) -> None:
         """Fire `event` after `delay_ms`; a newer timer for the same event replaces the older."""
 
+    def stop_timer(self, event: E) -> None:
+        """Do not fire `event`; nothing if no timer for it runs."""
+
     def settled(self) -> None:
         """The machines have come to rest; the guest may have something to do."""

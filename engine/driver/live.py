@@ -194,12 +194,16 @@ class LiveVm:
 
     def start_timer(self, event: E, delay_ms: float) -> None:
         """Fire `event` later; a newer timer replaces the older."""
-        previous = self._timers_by_event.pop(event, None)
-        if previous is not None:
-            previous.cancel()
+        self.stop_timer(event)
         self._timers_by_event[event] = self._clock.call_later(
             delay_ms, lambda: self._timers.expired(event)
         )
+
+    def stop_timer(self, event: E) -> None:
+        """Do not fire `event`."""
+        running = self._timers_by_event.pop(event, None)
+        if running is not None:
+            running.cancel()
 
     def settled(self) -> None:
         """Let the guest do what it now has to do."""

@@ -72,6 +72,9 @@ class _ToldLive(WatchedVm):
     def start_timer(self, event: E, delay_ms: float) -> None:
         self.running.add(event)
 
+    def stop_timer(self, event: E) -> None:
+        self.running.discard(event)
+
     def expire(self, event: E) -> bool:
         """Let a timer fire; False where it does not run."""
         if event not in self.running:

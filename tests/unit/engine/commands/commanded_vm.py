@@ -130,6 +130,9 @@ class CommandedVm:
     def start_timer(self, event: E, delay_ms: float) -> None:
         self.timers.append((event, delay_ms))
 
+    def stop_timer(self, event: E) -> None:
+        self.timers = [timer for timer in self.timers if timer[0] is not event]
+
     def settled(self) -> None:
         self.settled_count += 1
 

@@ -326,3 +326,19 @@ def test_a_target_in_doubt(keep: str, status: str, run_state: RunState) -> None:
     answer = machine.execute("query-migrate")
     assert (answer["status"], "x-replug-in-doubt" in answer) == (status, False)
     assert machine.vm.run_state is run_state
+
+
+# -- the deadline for the guest
+
+
+def test_an_earlier_deadline_does_not_outlive_the_wait_it_was_for() -> None:
+    machine = CommandedVm("-guest", "eject=never", *PAIR)
+    machine.migrate_to_wait_unplug()
+    assert machine.vm.migration is Migration.WAIT_UNPLUG
+    assert (E.UNPLUG_DEADLINE, 30_000) in machine.timers
+    machine.execute("migrate_cancel")
+    machine.fire(E.CHANNEL_CLOSED)
+    machine.execute("migrate-set-parameters", **{"x-unplug-timeout-ms": 0})
+    machine.migrate_to_wait_unplug()
+    assert machine.vm.migration is Migration.WAIT_UNPLUG
+    assert E.UNPLUG_DEADLINE not in {event for event, _ in machine.timers}
