@@ -84,7 +84,7 @@ def _timings(observation: Observation) -> Timings:
         setup_ms=_setup_ms(observation),
         wait_unplug_ms=_or(number(replug.get("wait-unplug-ms")), _wait_unplug_ms(source)),
         downtime_ms=_or(number(information.get("downtime")), _stood_still_ms(source)),
-        verify_ms=number(replug.get("verify-ms")) if _digest_equal(source) is not None else None,
+        verify_ms=number(replug.get("verify-ms")) if _compared(source) is not None else None,
         replug_ms=_replug_ms(observation),
     )
 
@@ -145,12 +145,18 @@ def _ram(observation: Observation) -> RamReport:
         ram_bytes=ram.total_bytes if ram else None,
         transferred_bytes=ram.transferred_bytes if ram else None,
         passes=ram.passes if ram else None,
-        digest_equal=_digest_equal(observation.source),
+        digest_equal=_digest_equal(observation),
     )
 
 
-def _digest_equal(source: SideView) -> bool | None:
-    equal = mapping(source.information.get("x-replug")).get("digest-equal")
+def _digest_equal(observation: Observation) -> bool | None:
+    """Return what the side said that compared: the target, where nobody waits for its answer."""
+    equal = _compared(observation.source)
+    return _compared(observation.target) if equal is None else equal
+
+
+def _compared(side: SideView) -> bool | None:
+    equal = mapping(side.information.get("x-replug")).get("digest-equal")
     return equal if isinstance(equal, bool) else None
 
 

@@ -224,11 +224,12 @@ class IncomingStream:
     async def _verify(self) -> None:
         ours = await self._digest()
         theirs = self._target.announced_digest
-        if theirs is not None and theirs != ours:
-            self._target.reason = texts.DIGEST_DIFFERS
-            self._vm.statistics.digest_equal = False
-            self._vm.fire(E.LOAD_FAILED)
-            return
+        if theirs is not None:
+            self._vm.statistics.digest_equal = theirs == ours
+            if theirs != ours:
+                self._target.reason = texts.DIGEST_DIFFERS
+                self._vm.fire(E.LOAD_FAILED)
+                return
         self._target.loaded_digest = ours
         self._vm.fire(E.VERIFIED)
         self._go_on_reading()

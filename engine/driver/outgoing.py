@@ -2,7 +2,7 @@
 
 Rules kept here: each command of the tables is one method, and answers with one of the events its
 row lists. What a pass holds and when it has converged is `engine.precopy`'s, how its pages leave is
-`ram_path`'s; here are the connection and the threads for digests.
+`ram_path`'s; here are the connection and the threads for what takes long.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ from engine.source import Source
 from engine.statistics import RamStatistics
 from engine.vm import Vm
 from statemachines.events import E
-from statemachines.states import Handover, Link
+from statemachines.guards import VM_SCOPE
+from statemachines.states import Handover
+from statemachines.tables.conditions import TWO_PHASE
 
 _Work: TypeAlias = Coroutine[Any, Any, None]
 
@@ -309,7 +311,8 @@ class Outgoing:
         self._source.end_digest = None
         if vm.capabilities.on(Capability.X_VERIFY_RAM):
             self._own_digest = asyncio.ensure_future(self._in_thread(self._memory.digest))
-            if vm.state(Link) is Link.ONE_WAY:
+            if not TWO_PHASE.holds(vm.runtime, VM_SCOPE):
+                # Nobody waits for the target's: it gets ours to compare.
                 self._source.end_digest = await self._own_digest
         self._end_sent_ms = vm.world.now_ms()
         vm.fire(E.FINAL_SENT)

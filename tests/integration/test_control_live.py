@@ -112,3 +112,15 @@ async def test_a_source_that_dies_is_not_taken_for_a_failure(lab: Lab) -> None:
     assert result.outcome.exit_status is ExitStatus.LOST
     assert result.report.source.run_state is None
     await source.exit_status()
+
+
+@scenario
+async def test_memory_is_compared_by_the_target_where_nobody_waits_for_its_answer(lab: Lab) -> None:
+    source, target = await lab.pair("-profile", "qemu-7.2")
+    request = migrate(lab, capabilities={VERIFY_RAM: True})
+    result = await drive(source, target, request)
+    assert result.outcome.exit_status is ExitStatus.DONE, result.report
+    assert result.report.handover == "acknowledged"
+    # A QEMU has no key for it in query-migrate, and so the mirror has none.
+    there = await target.command("qom-get", path="/machine/replug", property="migration")
+    assert there["digest-equal"] is True
