@@ -56,6 +56,7 @@ def measured(tracking: DirtyTracking) -> dict[str, float]:
     rounds: list[dict[str, float]] = []
     for _ in range(ROUNDS):
         took = {"start": seconds_of(lambda: ram.start_tracking(all_dirty=True))}
+        took["prepare, in a thread"] = seconds_of(ram.prepare_tracking)
         took["first pass"] = seconds_of(ram.take_dirty)
         took["nothing dirty"] = seconds_of(ram.take_dirty)
         scattered(ram)

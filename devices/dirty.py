@@ -53,7 +53,10 @@ class DirtyRecord(Protocol):
         ...
 
     def among(self, runs: Runs) -> Runs:
-        """Return those of these pages that are known to be marked, and leave their marks."""
+        """Return those of these pages that are marked, and leave their marks.
+
+        Pages that never held anything may be among them, though `take` does not return those.
+        """
         ...
 
     def count(self) -> int:
