@@ -6,7 +6,8 @@ the end means is `decide`'s. Rules:
 - statuses are followed by events, and by polling every POLL_MS for what has no event, or for a
   monitor that sends none;
 - a deadline and the user cancel the same way: migrate_cancel once, then the source's own end is
-  waited for. Whether it is too late is the source's answer;
+  waited for, for CANCEL_MS at most. Whether it is too late is the source's answer: one that
+  refuses goes on to an end that cannot be hurried, and is followed to it;
 - nothing that was begun needs this process to end well: the source goes on by itself when this
   process is killed, and where it would stand still (`pause`), a PauseGuard sees to it;
 - `run` returns; only a defect raises.
@@ -81,6 +82,8 @@ class MigrationRun:
         self._error: str | None = None
         self._cause: CancelCause | None = None
         self._cancel_sent_ms: float | None = None
+        #: The source has refused `migrate_cancel`.
+        self._cancel_refused = False
         self._abandoned = False
         self._polled_ms = 0.0
         self._pausing: asyncio.Task[None] | None = None
@@ -181,8 +184,7 @@ class MigrationRun:
             await self._wait()
             self._check_deadlines(preparation)
             if self._cause is not None and self._cancel_sent_ms is None:
-                self._cancel_sent_ms = self._now_ms()
-                await self._source.execute("migrate_cancel")
+                await self._cancel_source()
             if view.status == "pre-switchover" and self._request.pause and not self._pausing:
                 self._pausing = asyncio.create_task(self._go_on())
             if view.status == "device":
@@ -196,6 +198,15 @@ class MigrationRun:
                     f"the source did not end within {CANCEL_MS / 1000.0:g} s of the cancel"
                 )
                 return
+
+    async def _cancel_source(self) -> None:
+        self._cancel_sent_ms = self._now_ms()
+        try:
+            await self._source.execute("migrate_cancel")
+        except Refused as error:
+            # After COMMIT the target may run the guest already: what comes of it is still to come.
+            self._cancel_refused = True
+            self._tell(f"it goes on: {error}", Side.SOURCE)
 
     async def _wait(self) -> None:
         """Wait until something happened, or it is time to ask."""
@@ -216,7 +227,9 @@ class MigrationRun:
 
     def _is_stuck(self) -> bool:
         sent_ms = self._cancel_sent_ms
-        return sent_ms is not None and self._now_ms() - sent_ms > CANCEL_MS
+        if sent_ms is None or self._cancel_refused:
+            return False
+        return self._now_ms() - sent_ms > CANCEL_MS
 
     async def _follow_target(self, target: SideMonitor) -> None:
         try:
@@ -297,6 +310,7 @@ class MigrationRun:
             target_lost=ending.target_lost,
             target_run_state=target.run_state,
             cause=self._cause or self._deadline_of_source(),
+            cancel_refused=self._cancel_refused,
             abandoned=self._abandoned,
             error=self._error or text(source.information.get("error-desc")),
         )
