@@ -155,25 +155,26 @@ class MigrationRun:
 
     async def _begin(self, preparation: Preparation) -> None:
         if self._request.uri is None:
+            # Before the first status is shown: whoever sees it may rely on the guard.
+            self._guard_pause()
             await self._source.poll()
             if self._observation.source.status is None:
                 raise Refused("GenericError", "there is no migration to take over")
             self._begun = True
+            self._tell_of_pause(preparation)
             return
         if self._source.profile is not None:
             # Where the primaries are before anything moves; no status, for that is an older one's.
             await self._source.look_around()
             await self._source.ask_pairs()
-        if self._request.pause:
-            self._guard = PauseGuard(self._request.source)
+        self._guard_pause()
         self._begun = True
         try:
             await self._source.execute("migrate", {"uri": self._request.uri})
         except Refused:
             self._refused = True
             raise
-        if preparation.pauses and not self._request.pause:
-            self._tell("the source will stop in pre-switchover until something continues it")
+        self._tell_of_pause(preparation)
         needed, _ = self._request.target_needs()
         if needed and self._source.profile is None and self._target is None:
             self._tell("a target that is a QEMU has to have multifd set as well: see --target-qmp")
@@ -259,6 +260,16 @@ class MigrationRun:
         # Refused or lost: `_follow` meets the same source and deals with it.
         with suppress(MonitorError):
             await self._source.execute("migrate-continue", {"state": "pre-switchover"})
+
+    def _tell_of_pause(self, preparation: Preparation) -> None:
+        """Say that the source will wait for somebody who is not this command."""
+        if preparation.pauses and not self._request.pause:
+            self._tell("the source will stop in pre-switchover until something continues it")
+
+    def _guard_pause(self) -> None:
+        """See to it that the source does not stand still if this process is killed."""
+        if self._request.pause:
+            self._guard = PauseGuard(self._request.source)
 
     def _dismiss_guard(self) -> None:
         guard, self._guard = self._guard, None
