@@ -77,10 +77,17 @@ class FinalFacts:
     target_run_state: str | None = None
     #: Why the migration was cancelled or given up; None: it was not, by this command.
     cause: CancelCause | None = None
+    #: The source refused to be cancelled: whatever came of it, it was not for that cause.
+    cancel_refused: bool = False
     #: The user asked a second time, before the end.
     abandoned: bool = False
     #: What the source, or this command, says about the failure.
     error: str | None = None
+
+    @property
+    def cause_of_end(self) -> CancelCause | None:
+        """Why this command ended the migration; None: it did not."""
+        return None if self.cancel_refused else self.cause
 
 
 @dataclass(frozen=True)
@@ -114,11 +121,7 @@ def decide(facts: FinalFacts) -> Outcome:
         facts.status in ("cancelled", "failed") and facts.run_state is not None
     )
     if facts.abandoned and facts.begun and not known:
-        return Outcome(
-            ExitStatus.INTERRUPTED,
-            f"interrupted before `cancelled` was reached; the last status was {facts.status}",
-            "the source goes on with its rollback: `replug migrate --attach` waits for its end",
-        )
+        return _interrupted(facts)
     match facts.status:
         case "completed":
             return _completed(facts)
@@ -139,6 +142,17 @@ def _runs_at_target(facts: FinalFacts) -> bool:
     return facts.target_status == "completed" and facts.target_run_state == "running"
 
 
+def _interrupted(facts: FinalFacts) -> Outcome:
+    when, goes_on = "before `cancelled` was reached", "the source goes on with its rollback"
+    if facts.cancel_refused:
+        when, goes_on = "though it was too late to cancel", "the migration goes on"
+    return Outcome(
+        ExitStatus.INTERRUPTED,
+        f"interrupted {when}; the last status was {facts.status}",
+        f"{goes_on}: `replug migrate --attach` waits for its end",
+    )
+
+
 def _completed(facts: FinalFacts) -> Outcome:
     if facts.target_status == "failed" or (
         facts.target_lost and facts.target_status != "completed"
@@ -150,18 +164,19 @@ def _completed(facts: FinalFacts) -> Outcome:
             "the source still holds the guest: `cont` there runs it, without its primaries; "
             "capability return-path tells the source of such a refusal",
         )
-    late = f" ({facts.cause.value}, but it was over already)" if facts.cause else ""
+    late = f" ({facts.cause.value}, but too late to cancel it)" if facts.cause else ""
     return Outcome(ExitStatus.DONE, f"completed{late}")
 
 
 def _cancelled(facts: FinalFacts) -> Outcome:
     if not is_rolled_back(facts):
         return _lost(facts, "cancelled")
-    if facts.cause in _DEADLINES:
-        return Outcome(ExitStatus.DEADLINE, f"rolled back: {facts.cause.value}", _advice(facts))
-    if facts.cause is CancelCause.PAUSE_COMMAND:
-        return Outcome(ExitStatus.FAILED, f"rolled back: {facts.error or facts.cause.value}")
-    by = "" if facts.cause is CancelCause.USER else ", but not by this command"
+    cause = facts.cause_of_end
+    if cause in _DEADLINES:
+        return Outcome(ExitStatus.DEADLINE, f"rolled back: {cause.value}", _advice(cause))
+    if cause is CancelCause.PAUSE_COMMAND:
+        return Outcome(ExitStatus.FAILED, f"rolled back: {facts.error or cause.value}")
+    by = "" if cause is CancelCause.USER else ", but not by this command"
     return Outcome(ExitStatus.CANCELLED, f"cancelled{by}; the guest is at the source as it was")
 
 
@@ -172,12 +187,13 @@ def _failed(facts: FinalFacts) -> Outcome:
     what = "failed" if facts.begun else "nothing was started"
     if not is_rolled_back(facts):
         return _lost(facts, what)
-    if facts.cause is not None and facts.cause in _DEADLINES:
+    cause = facts.cause_of_end
+    if cause is not None and cause in _DEADLINES:
         if facts.error is not None:
             # A source that keeps the deadline by itself says what to do as well.
             return Outcome(ExitStatus.DEADLINE, facts.error)
-        text = f"rolled back: {facts.cause.value}"
-        return Outcome(ExitStatus.DEADLINE, text, _advice(facts))
+        text = f"rolled back: {cause.value}"
+        return Outcome(ExitStatus.DEADLINE, text, _advice(cause))
     reason = facts.error or "the source gives no reason"
     return Outcome(ExitStatus.FAILED, f"{what}: {reason}; the guest is at the source as it was")
 
@@ -208,8 +224,8 @@ def _lost(facts: FinalFacts, what: str) -> Outcome:
     )
 
 
-def _advice(facts: FinalFacts) -> str | None:
-    if facts.cause is CancelCause.UNPLUG_DEADLINE:
+def _advice(cause: CancelCause) -> str | None:
+    if cause is CancelCause.UNPLUG_DEADLINE:
         return "look at the guest's hotplug driver, or allow more with --unplug-timeout"
     return None
 

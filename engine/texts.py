@@ -46,6 +46,7 @@ CANCELLED = "cancelled by migrate_cancel"
 TARGET_REFUSED = "The target refuses this VM: %s"
 TARGET_FAILED = "The target could not load the VM: %s"
 BROKEN_PIPE = "Unable to write to socket: Broken pipe"
+JOURNAL_STOPPED = "the journal cannot be written, and ends here; the VM goes on without it: %s"
 SIGNAL_IN_DOUBT = (
     "this VM is in doubt and may be the only whole copy: resolve it with x-replug-resolve, "
     "or send the signal again to end it all the same"

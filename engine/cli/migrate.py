@@ -7,10 +7,9 @@ import signal
 import sys
 from dataclasses import replace
 
-from rich.console import Console
-
 from engine.cli.migrate_options import MigrateOptions, UsageError, parse_migrate_arguments
 from engine.cli.progress import Display, JsonDisplay, LineDisplay, TerminalDisplay
+from engine.cli.steady import SteadyConsole, SteadyDisplay, complain
 from engine.cli.vm import read_text
 from engine.command_line import parse_vm_arguments
 from engine.command_line_error import CommandLineError
@@ -39,7 +38,7 @@ async def _migrate(options: MigrateOptions) -> int:
     try:
         child = await ChildVm.start(options.vm)
     except ChildFailed as error:
-        print(f"replug migrate: the VM did not start: {error}", file=sys.stderr)
+        complain(f"the VM did not start: {error}")
         return ExitStatus.FAILED
     try:
         request = replace(options.request, source=child.monitor)
@@ -47,18 +46,15 @@ async def _migrate(options: MigrateOptions) -> int:
         if result.outcome.exit_status is ExitStatus.DONE and await child.ended():
             return ExitStatus.DONE
         if result.outcome.exit_status is not ExitStatus.LOST or child.is_running:
-            print(
-                f"replug migrate: the VM goes on (process {child.pid}); its monitor is "
-                f"{child.monitor.path}",
-                file=sys.stderr,
-            )
+            complain(f"the VM goes on (process {child.pid}); its monitor is {child.monitor.path}")
         return result.outcome.exit_status
     finally:
         child.leave()
 
 
 async def _drive(options: MigrateOptions) -> MigrationResult:
-    display = _display(options)
+    # The migration goes on whether somebody looks or not, and so does who follows it.
+    display = SteadyDisplay(_display(options))
     driven = MigrationRun(options.request, display.show)
     presses = 0
 
@@ -79,12 +75,12 @@ async def _drive(options: MigrateOptions) -> MigrationResult:
         display.stop()
     display.finish(result)
     if options.json and result.outcome.exit_status is not ExitStatus.DONE:
-        print(f"replug migrate: {result.outcome.text}", file=sys.stderr)
+        complain(result.outcome.text)
     return result
 
 
 def _display(options: MigrateOptions) -> Display:
     if options.json:
         return JsonDisplay(sys.stdout)
-    console = Console()
+    console = SteadyConsole()
     return TerminalDisplay(console) if console.is_terminal else LineDisplay(sys.stdout)

@@ -38,8 +38,11 @@ exit status:
   130  interrupted twice, before the source said `cancelled`
 
 Ctrl-C cancels, and waits for the source's `cancelled`; a second one does not wait. Any other end of
-this command leaves the migration running, and --attach takes it over again; with --pause it is
-cancelled then, for the source would stand still. Capabilities and parameters stay as they were set.
+this command leaves the migration running, and --attach takes it over again; with --pause, given
+with --attach or without, it is cancelled then, for the source would stand still. Where somebody
+else has set pause-before-switchover and --pause is not given, the source is left to whoever that
+was: it stands still in pre-switchover until something continues it, or it is cancelled.
+Capabilities and parameters stay as they were set.
 """
 
 

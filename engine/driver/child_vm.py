@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -111,9 +112,18 @@ class ChildVm:
             self._process.returncode = 0
 
     async def _wait_for_monitor(self) -> None:
-        while not (self._folder / "qmp").exists():
+        while not self._is_listening():
             if (status := self._process.poll()) is not None:
                 text = self.log_text() or f"the VM ended with status {status}"
                 shutil.rmtree(self._folder, ignore_errors=True)
                 raise ChildFailed(text, status)
             await asyncio.sleep(_LOOK_AGAIN_S)
+
+    def _is_listening(self) -> bool:
+        # That the socket is there is not enough: it is bound before anybody listens.
+        with socket.socket(socket.AF_UNIX) as client:
+            try:
+                client.connect(str(self._folder / "qmp"))
+            except OSError:
+                return False
+        return True

@@ -6,7 +6,8 @@ the end means is `decide`'s. Rules:
 - statuses are followed by events, and by polling every POLL_MS for what has no event, or for a
   monitor that sends none;
 - a deadline and the user cancel the same way: migrate_cancel once, then the source's own end is
-  waited for. Whether it is too late is the source's answer;
+  waited for, for CANCEL_MS at most. Whether it is too late is the source's answer: one that
+  refuses goes on to an end that cannot be hurried, and is followed to it;
 - nothing that was begun needs this process to end well: the source goes on by itself when this
   process is killed, and where it would stand still (`pause`), a PauseGuard sees to it;
 - `run` returns; only a defect raises.
@@ -81,6 +82,8 @@ class MigrationRun:
         self._error: str | None = None
         self._cause: CancelCause | None = None
         self._cancel_sent_ms: float | None = None
+        #: The source has refused `migrate_cancel`.
+        self._cancel_refused = False
         self._abandoned = False
         self._polled_ms = 0.0
         self._pausing: asyncio.Task[None] | None = None
@@ -152,25 +155,26 @@ class MigrationRun:
 
     async def _begin(self, preparation: Preparation) -> None:
         if self._request.uri is None:
+            # Before the first status is shown: whoever sees it may rely on the guard.
+            self._guard_pause()
             await self._source.poll()
             if self._observation.source.status is None:
                 raise Refused("GenericError", "there is no migration to take over")
             self._begun = True
+            self._tell_of_pause(preparation)
             return
         if self._source.profile is not None:
             # Where the primaries are before anything moves; no status, for that is an older one's.
             await self._source.look_around()
             await self._source.ask_pairs()
-        if self._request.pause:
-            self._guard = PauseGuard(self._request.source)
+        self._guard_pause()
         self._begun = True
         try:
             await self._source.execute("migrate", {"uri": self._request.uri})
         except Refused:
             self._refused = True
             raise
-        if preparation.pauses and not self._request.pause:
-            self._tell("the source will stop in pre-switchover until something continues it")
+        self._tell_of_pause(preparation)
         needed, _ = self._request.target_needs()
         if needed and self._source.profile is None and self._target is None:
             self._tell("a target that is a QEMU has to have multifd set as well: see --target-qmp")
@@ -181,8 +185,7 @@ class MigrationRun:
             await self._wait()
             self._check_deadlines(preparation)
             if self._cause is not None and self._cancel_sent_ms is None:
-                self._cancel_sent_ms = self._now_ms()
-                await self._source.execute("migrate_cancel")
+                await self._cancel_source()
             if view.status == "pre-switchover" and self._request.pause and not self._pausing:
                 self._pausing = asyncio.create_task(self._go_on())
             if view.status == "device":
@@ -196,6 +199,15 @@ class MigrationRun:
                     f"the source did not end within {CANCEL_MS / 1000.0:g} s of the cancel"
                 )
                 return
+
+    async def _cancel_source(self) -> None:
+        self._cancel_sent_ms = self._now_ms()
+        try:
+            await self._source.execute("migrate_cancel")
+        except Refused as error:
+            # After COMMIT the target may run the guest already: what comes of it is still to come.
+            self._cancel_refused = True
+            self._tell(f"it goes on: {error}", Side.SOURCE)
 
     async def _wait(self) -> None:
         """Wait until something happened, or it is time to ask."""
@@ -216,7 +228,9 @@ class MigrationRun:
 
     def _is_stuck(self) -> bool:
         sent_ms = self._cancel_sent_ms
-        return sent_ms is not None and self._now_ms() - sent_ms > CANCEL_MS
+        if sent_ms is None or self._cancel_refused:
+            return False
+        return self._now_ms() - sent_ms > CANCEL_MS
 
     async def _follow_target(self, target: SideMonitor) -> None:
         try:
@@ -246,6 +260,16 @@ class MigrationRun:
         # Refused or lost: `_follow` meets the same source and deals with it.
         with suppress(MonitorError):
             await self._source.execute("migrate-continue", {"state": "pre-switchover"})
+
+    def _tell_of_pause(self, preparation: Preparation) -> None:
+        """Say that the source will wait for somebody who is not this command."""
+        if preparation.pauses and not self._request.pause:
+            self._tell("the source will stop in pre-switchover until something continues it")
+
+    def _guard_pause(self) -> None:
+        """See to it that the source does not stand still if this process is killed."""
+        if self._request.pause:
+            self._guard = PauseGuard(self._request.source)
 
     def _dismiss_guard(self) -> None:
         guard, self._guard = self._guard, None
@@ -297,6 +321,7 @@ class MigrationRun:
             target_lost=ending.target_lost,
             target_run_state=target.run_state,
             cause=self._cause or self._deadline_of_source(),
+            cancel_refused=self._cancel_refused,
             abandoned=self._abandoned,
             error=self._error or text(source.information.get("error-desc")),
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, TextIO
 
@@ -168,8 +169,19 @@ class LiveVm:
             name = self.vm.configuration.name
             entry = self.vm.journal.entry_of(step, latched)
             line = {"process": name, "time_ms": round(self.now_ms(), 3), **entry}
-            self._journal.write(json.dumps(line, separators=(",", ":")) + "\n")
-            self._journal.flush()
+            try:
+                self._journal.write(json.dumps(line, separators=(",", ":")) + "\n")
+                self._journal.flush()
+            except OSError as error:
+                # The machines have moved: what the step asks of the world has to be done.
+                self._stop_journal(self._journal, error)
+
+    def _stop_journal(self, journal: TextIO, error: OSError) -> None:
+        self._journal = None
+        # Closed here, or whoever closes it last would try once more to write what is left in it.
+        with suppress(OSError):
+            journal.close()
+        self.warn(texts.JOURNAL_STOPPED % error)
 
     def _settle_memory(self, step: Step) -> None:
         """Memory that both sides can see is written to by one of them only."""

@@ -23,6 +23,7 @@ from engine.commands.migration_report import is_in_doubt
 from engine.driver.clock import LoopClock
 from engine.driver.live import LiveVm
 from engine.driver.monitor import MonitorServer
+from engine.driver.surroundings import THIS_MACHINE
 from engine.driver.transport import SocketAddress
 from engine.uri import parse_uri
 from statemachines.events import E
@@ -47,7 +48,7 @@ class VmProcess:
             profile.version,
             profile.package,
             LoopClock(),
-            log=lambda text: print(f"replug: {text}", file=sys.stderr, flush=True),
+            log=THIS_MACHINE.warn,
         )
         journal = None
         if command_line.journal_path is not None:

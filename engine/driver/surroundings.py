@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeAlias, TypeVar
@@ -74,7 +75,9 @@ def _memory(size_bytes: int, preallocated: bool) -> Memory:
 
 
 def _warn(text: str) -> None:
-    print(f"replug: {text}", file=sys.stderr, flush=True)
+    # A log that cannot be written is no reason to drop a guest.
+    with suppress(OSError):
+        print(f"replug: {text}", file=sys.stderr, flush=True)
 
 
 #: The machine this process runs on.

@@ -88,6 +88,8 @@ class ScriptedMonitor:
         self.commands: list[tuple[str, Mapping[str, Any]]] = []
         #: Set when the script has come to its end.
         self.finished = asyncio.Event()
+        #: Set once the script has to wait for a command.
+        self.waits = asyncio.Event()
         self._steps = list(script)
         self._run_state = run_state
         self._in_progress = in_progress
@@ -112,6 +114,11 @@ class ScriptedMonitor:
         self._drop()
         if self._served:
             await asyncio.wait(self._served)
+
+    def go_on(self) -> None:
+        """Go on with the script as if the command that it waits for had come."""
+        self._awaited = None
+        self._play()
 
     def named(self, command: str) -> list[Mapping[str, Any]]:
         """Return the arguments of each time this command came."""
@@ -189,6 +196,7 @@ class ScriptedMonitor:
                     self._refusals[command] = description
                 case WaitsFor(command=command):
                     self._awaited = command
+                    self.waits.set()
                     return
                 case Dies():
                     self._drop()

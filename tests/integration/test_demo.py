@@ -64,7 +64,29 @@ def test_a_vm_moves_and_no_frame_is_lost(profile: str, last: list[str] | None) -
     for flow in (frames, frames["outbound"], frames["inbound"]):
         assert flow["sent"] == flow["received"] > 0
         assert (flow["lost"], flow["duplicated"]) == (0, 0)
+        # Other tests run beside this one, and what one of the three processes waits for its turn is
+        # in the gap: 40 ms on busy cores. The test below, which runs alone, allows less.
         assert flow["longest_gap_ms"] <= timings["downtime"] + (timings["verify"] or 0) + 250
+
+
+@pytest.mark.slow
+def test_the_guest_is_not_away_for_longer_than_it_stands_still() -> None:
+    output, errors = (process := demo("--json")).communicate()
+    assert process.returncode == 0, errors
+    assert errors == ""
+    report = json.loads(output.splitlines()[-1])
+    assert report["status"] == "completed"
+    # What the page shows and the help says: this much, unless told otherwise.
+    assert report["ram"]["bytes"] == 1 << 30
+    assert report["ram"]["digest_equal"] is True
+    frames, timings = report["frames"], report["timings_ms"]
+    assert frames["path"] == [
+        *("source.primary", "source.standby", "target.standby", "target.primary")
+    ]
+    for flow in (frames, frames["outbound"], frames["inbound"]):
+        assert flow["sent"] == flow["received"] > 0
+        assert (flow["lost"], flow["duplicated"]) == (0, 0)
+        assert flow["longest_gap_ms"] <= timings["downtime"] + timings["verify"] + 50
 
 
 def test_interrupted_it_says_so() -> None:

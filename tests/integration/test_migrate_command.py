@@ -6,6 +6,8 @@ import asyncio
 import json
 import os
 import signal
+import socket
+import subprocess
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
@@ -14,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from engine.cli.migrate import run
+from engine.driver.child_vm import ChildVm
 from tests.integration import qemu_recordings as recordings
 from tests.integration.driven_migration import URI
 from tests.integration.scripted_monitor import Says, ScriptedMonitor, Step, WaitsFor, status
@@ -207,3 +210,22 @@ def test_help_names_every_exit_status(capsys: pytest.CaptureFixture[str]) -> Non
     text = capsys.readouterr().out
     for number in (0, 1, 2, 3, 4, 5, 124, 130):
         assert f"\n  {number} " in text
+
+
+def test_a_vm_whose_monitor_is_only_bound_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        with socket.socket(socket.AF_UNIX) as monitor:
+            monitor.bind(str(tmp_path / "qmp"))
+            looked: list[float] = []
+
+            async def look_again(after_s: float) -> None:
+                looked.append(after_s)
+                monitor.listen()
+
+            monkeypatch.setattr(asyncio, "sleep", look_again)
+            child = ChildVm(process, tmp_path)
+            asyncio.run(child._wait_for_monitor())
+        assert len(looked) == 1
+        process.kill()

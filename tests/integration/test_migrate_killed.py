@@ -173,3 +173,55 @@ async def test_killed_while_the_guest_stands_still(lab: Lab) -> None:
     await second.reaches("link", "listening")
     await completes(await start(source, "--pause", lab.uri("second")))
     await moved(source, second)
+
+
+@pytest.mark.parametrize("reached", ["active", "pre-switchover"])
+@scenario
+async def test_killed_after_taking_a_pause_over(lab: Lab, reached: str) -> None:
+    os.mkfifo(lab.path("hold"))
+    source, target = await lab.pair(guest="fill=4M")
+    await source.capability("pause-before-switchover")
+    if reached == "active":
+        await source.parameters(**SLOW)
+    hold = os.open(lab.path("hold"), os.O_RDWR)
+    try:
+        await source.command("migrate", uri=lab.uri())
+        await source.status(reached)
+        held = f"read line <'{lab.path('hold')}'"
+        follower = await start(source, "--attach", "--pause-command", held)
+        assert follower.stdout is not None
+        assert json.loads(await follower.stdout.readline())["status"] == reached
+        if reached == "pre-switchover":
+            line = b""
+            while b"running" not in line:
+                line = await follower.stdout.readline()
+        await source.parameters(max_bandwidth=0)
+        await source.status("pre-switchover")
+        follower.kill()
+        await follower.wait()
+        await stayed(source, "cancelled")
+        await failed_at_target(target)
+    finally:
+        os.write(hold, b"go\n")
+        os.close(hold)
+
+
+@pytest.mark.parametrize("attached", [False, True])
+@scenario
+async def test_somebody_elses_pause_is_told_and_left_alone(lab: Lab, attached: bool) -> None:
+    source, target = await lab.pair(guest="fill=4M")
+    await source.capability("pause-before-switchover")
+    if attached:
+        await source.command("migrate", uri=lab.uri())
+        await source.status("pre-switchover")
+    command = await start(source, *(("--attach",) if attached else (lab.uri(),)))
+    assert command.stdout is not None
+    told: list[str | None] = []
+    while told[-1:] != ["the source will stop in pre-switchover until something continues it"]:
+        told.append(json.loads(await command.stdout.readline()).get("text"))
+    await source.status("pre-switchover")
+    command.kill()
+    await command.wait()
+    assert (await source.query())["status"] == "pre-switchover"
+    await source.command("migrate-continue", state="pre-switchover")
+    await moved(source, target)

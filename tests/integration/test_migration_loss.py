@@ -96,6 +96,22 @@ async def test_target_dies_after_commit(lab: Lab) -> None:
     await kept_at_source(lab, source)
 
 
+@scenario
+async def test_target_dies_before_commit_arrives(lab: Lab) -> None:
+    """The target never ran it, which the source cannot know: COMMIT is sent, so it is in doubt."""
+    source, target = await lab.pair()
+    async with Relay(lab.path("relay"), lab.path("migration")) as relay:
+        relay.to_target.rule(Commit, Way.WITHHOLD)
+        await source.command("migrate", uri=relay.uri)
+        await relay.until_reached(Commit)
+        target.kill()
+        await source_in_doubt(source)
+    await target.exit_status()
+    assert not any(entry["event"] == "RECV_COMMIT" for entry in target.journal)
+    assert Running not in relay.passed
+    await kept_at_source(lab, source)
+
+
 # -- the source dies
 
 

@@ -61,6 +61,16 @@ def facts(status: str | None, **others: object) -> FinalFacts:
             facts("cancelled", **AT_SOURCE, abandoned=True, cause=CancelCause.USER),
             ExitStatus.CANCELLED,
         ),
+        # The source refused the cancel: it is not what the migration ended for.
+        (
+            facts("completed", **LEFT, cause=CancelCause.DEADLINE, cancel_refused=True),
+            ExitStatus.DONE,
+        ),
+        (
+            facts("failed", **AT_SOURCE, cause=CancelCause.DEADLINE, cancel_refused=True),
+            ExitStatus.FAILED,
+        ),
+        (facts("device", cancel_refused=True, abandoned=True), ExitStatus.INTERRUPTED),
         (facts(None, begun=False, **AT_SOURCE, error="refused"), ExitStatus.FAILED),
         (facts(None, begun=False, error="no monitor"), ExitStatus.LOST),
         (facts(None, begun=False, cause=CancelCause.USER), ExitStatus.CANCELLED),
@@ -78,6 +88,12 @@ def test_the_sources_reason_is_said() -> None:
 def test_whoever_is_lost_is_told_what_to_do() -> None:
     for given in (facts("failed", **LEFT), facts("active"), facts("device", in_doubt=True)):
         assert decide(given).advice
+
+
+def test_a_source_that_refused_the_cancel_is_not_said_to_roll_back() -> None:
+    outcome = decide(facts("device", cancel_refused=True, abandoned=True))
+    assert "too late" in outcome.text
+    assert "rollback" not in str(outcome.advice)
 
 
 def report(**timings: float | None) -> MigrationReport:

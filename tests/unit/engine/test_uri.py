@@ -81,6 +81,7 @@ def test_an_unknown_protocol_has_qemu_s_text_for_its_side(text: str) -> None:
         ("tcp:h:-1", "error parsing port in address 'h:-1': expected a number"),
         ("tcp:h:٣", "error parsing port in address 'h:٣': expected a number"),
         ("tcp:h:4444,to=5", "error parsing port in address 'h:4444,to=5': expected a number"),
+        ("tcp:h:4444,ipv4=on", "error parsing port in address 'h:4444,ipv4=on': expected a number"),
         ("tcp:fe80::1:4444", "an IPv6 address goes in brackets"),
         ("tcp:" + "h" * 256 + ":1", "at most 255 characters"),
         ("unix:", "invalid Unix socket address"),
