@@ -202,7 +202,8 @@ class LiveVm:
         )
 
     def settled(self) -> None:
-        """Let the guest do what it now has to do."""
+        """Have the network follow the devices, and let the guest do what it now has to do."""
+        self.network.follow_devices()
         if self._is_ticking:
             return
         due_ms = self.vm.guest.due_ms(uplink_ready=self.network.ready and not self._is_stuck)

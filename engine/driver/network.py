@@ -61,6 +61,9 @@ class Network:
         self._warn = warn
         self._standbys: dict[int, Nic] = {}
         self._primaries: dict[int, Nic] = {}
+        #: The standbys that were looked at, with an uplink or not; None while nothing is connected
+        #: by itself: before the VM has booted, and after `close`.
+        self._seen: set[int] | None = None
         #: Called with the path of each frame that left.
         self.on_sent: Callable[[Path], None] = lambda path: None
 
@@ -68,12 +71,43 @@ class Network:
 
     def connect_standbys(self) -> None:
         """Connect every standby that has an uplink and is not connected."""
-        for entry in self._vm.board.standbys.values():
-            path = _uplink_path(self._vm, entry.device.properties.get("netdev"))
-            if entry.index not in self._standbys and path is not None:
-                nic = self._connect(path, entry.index, "standby")
-                if nic is not None:
-                    self._standbys[entry.index] = nic
+        self._seen = set()
+        self._connect_new()
+
+    def follow_devices(self) -> None:
+        """Let go of NICs whose device is gone, and connect standbys that came since the last look.
+
+        For whenever the machines have settled. A standby whose uplink nobody serves is tried again
+        by `connect_standbys` only: it would be warned of at every step.
+        """
+        if self._seen is None:
+            return
+        for index in self._standbys.keys() - self._vm.board.standbys.keys():
+            self._let_go(self._standbys.pop(index))
+        for index in self._primaries.keys() - self._vm.board.primaries.keys():
+            self._let_go(self._primaries.pop(index))
+        for nic in self._connect_new():
+            if self._vm.guest.is_running and self._carrier(nic.standby) is nic:
+                self._take_address(nic.standby)
+
+    def _connect_new(self) -> list[Nic]:
+        """Connect the standbys that were not looked at yet; return their NICs."""
+        connected = []
+        seen, self._seen = self._seen or set(), set(self._vm.board.standbys)
+        for index in sorted(self._seen - seen - self._standbys.keys()):
+            device = self._vm.board.standbys[index].device
+            path = _uplink_path(self._vm, device.properties.get("netdev"))
+            nic = None if path is None else self._connect(path, index, "standby")
+            if nic is not None:
+                self._standbys[index] = nic
+                connected.append(nic)
+        return connected
+
+    def _let_go(self, nic: Nic) -> None:
+        # Closed before anyone hears of it: whoever waited for an answer drains, and would deliver
+        # frames of a device that is gone.
+        nic.uplink.close()
+        self._lost(nic)
 
     def _connect(self, path: str, standby: int, which: Path) -> Nic | None:
         try:
@@ -94,6 +128,7 @@ class Network:
 
     def close(self) -> None:
         """Unplug every cable."""
+        self._seen = None
         for nic in (*self._standbys.values(), *self._primaries.values()):
             nic.uplink.close()
         self._standbys.clear()
@@ -259,7 +294,8 @@ class Network:
             parsed = frames.parse(frame)
         except FrameError:
             return
-        if not isinstance(parsed, NumberedFrame):
+        # A primary's port may still be closing when its standby is gone: then nobody takes it.
+        if not isinstance(parsed, NumberedFrame) or nic.standby not in self._vm.board.standbys:
             return
         if nic.opening or self._vm.guest.accepts(nic.path, nic.standby):
             if nic.path == "standby":
