@@ -133,6 +133,8 @@ class DeviceCommands:
             state = board.states.get(device)
             if isinstance(state, VirtioNet | E1000e) and state.set_link(up):
                 self._carrier_changed(device, up)
+        # Frames that waited for the link of a standby, which has no machine of its own.
+        self._vm.settle()
         return {}
 
     def _carrier_changed(self, device: PciDevice, up: bool) -> None:

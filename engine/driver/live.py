@@ -93,7 +93,7 @@ class LiveVm:
         take_charge(self.vm)
         self.source = Source(self.vm)
         self.target = Target(self.vm)
-        self.network = Network(self.vm, self._clock, self.settled, self.warn)
+        self.network = Network(self.vm, self._clock, self._uplink_has_room, self.warn)
         self.network.on_sent = self._frame_left
         transport = surroundings.transport(resolve_fd)
         in_thread = surroundings.in_thread
@@ -220,6 +220,10 @@ class LiveVm:
 
     _is_stuck = False
 
+    def _uplink_has_room(self) -> None:
+        self._is_stuck = False
+        self.settled()
+
     def _advance(self) -> None:
         self._tick = None
         self._is_ticking = True
@@ -258,6 +262,8 @@ class LiveVm:
         self._is_stuck = False
         for _ in range(guest.announcements_due(now_ms)):
             self.network.announce()
+        if not self.network.ready:
+            return  # whoever makes it ready has the machines settle, and the frames become due
         for _ in range(guest.frames_due(now_ms)):
             if not self.network.send_numbered(guest.next_frame()):
                 self._is_stuck = True

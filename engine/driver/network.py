@@ -3,7 +3,9 @@
 Rules kept here:
 1. Which way a frame goes, and whether one that arrives is taken, is asked of the guest, whose
    driver states are the tables'. This module only has the sockets.
-2. An address moves without losing a frame: its old port is given up and drained before the guest
+2. A NIC whose link is down neither sends nor receives (net/net.c qemu_deliver_packet). What arrives
+   is dropped; a numbered frame waits, as the stack of a guest that sees no carrier holds it back.
+3. An address moves without losing a frame: its old port is given up and drained before the guest
    is told that the new one is its own. A switch that does not answer is not waited for twice.
 """
 
@@ -14,9 +16,11 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from devices import frames
+from devices.e1000e import E1000e
 from devices.frames import AnnounceFrame, FrameError, NumberedFrame, mac_bytes
 from devices.guest_view import Path
 from devices.netdev import Netdev
+from devices.virtio_net import VirtioNet
 from engine.driver.channel import TransportError
 from engine.driver.clock import Clock, Timer
 from engine.driver.uplink import Uplink
@@ -38,6 +42,8 @@ class Nic:
 
     #: Where it is connected.
     uplink: Uplink
+    #: The index of its own machines.
+    index: int
     #: The standby it belongs to: its own, or that of the primary.
     standby: int
     #: Which of the pair it is.
@@ -97,7 +103,7 @@ class Network:
         for index in sorted(self._seen - seen - self._standbys.keys()):
             device = self._vm.board.standbys[index].device
             path = _uplink_path(self._vm, device.properties.get("netdev"))
-            nic = None if path is None else self._connect(path, index, "standby")
+            nic = None if path is None else self._connect(path, index, index, "standby")
             if nic is not None:
                 self._standbys[index] = nic
                 connected.append(nic)
@@ -109,13 +115,13 @@ class Network:
         nic.uplink.close()
         self._lost(nic)
 
-    def _connect(self, path: str, standby: int, which: Path) -> Nic | None:
+    def _connect(self, path: str, index: int, standby: int, which: Path) -> Nic | None:
         try:
             uplink = Uplink.connect(path, on_frame=lambda frame: None)
         except TransportError as error:
             self._warn(f"warning: {which} of standby {standby}: {error}")
             return None
-        nic = Nic(uplink, standby, which)
+        nic = Nic(uplink, index, standby, which)
         uplink.on_frame = lambda frame: self._received(nic, frame)
         uplink.on_writable = self._wake
         uplink.on_associated = lambda mac, _: self._answered(nic, mac)
@@ -169,7 +175,7 @@ class Network:
         nic = self._primaries.get(index)
         if nic is None and entry.device is not None:
             path = self._primary_uplink(index)
-            nic = self._connect(path, entry.standby, "primary") if path else None
+            nic = self._connect(path, index, entry.standby, "primary") if path else None
         if nic is None:
             done()
             return
@@ -257,9 +263,17 @@ class Network:
 
     @property
     def ready(self) -> bool:
-        """Whether the way the guest sends has an uplink at all."""
+        """Whether the way the guest sends has an uplink at all, and its link is up."""
         standby = self._first()
-        return standby is not None and self._carrier(standby) is not None
+        nic = None if standby is None else self._carrier(standby)
+        return nic is not None and self._has_link(nic)
+
+    def _has_link(self, nic: Nic) -> bool:
+        """Say whether a NIC's link is up; nobody can take down that of a function of the host."""
+        board = self._vm.board
+        entry = (board.standbys if nic.path == "standby" else board.primaries).get(nic.index)
+        state = board.states.get(entry.device) if entry and entry.device else None
+        return not isinstance(state, VirtioNet | E1000e) or state.link_up
 
     def _first(self) -> int | None:
         return next(iter(self._vm.board.standbys), None)
@@ -279,7 +293,7 @@ class Network:
 
     def _send(self, build: Callable[[bytes], frames.Frame], standby: int | None) -> bool:
         nic = None if standby is None else self._carrier(standby)
-        if nic is None or standby is None:
+        if nic is None or standby is None or not self._has_link(nic):
             return False
         mac = mac_bytes(self._vm.board.standbys[standby].mac)
         if not nic.uplink.send(frames.build(build(mac))):
@@ -296,6 +310,8 @@ class Network:
             return
         # A primary's port may still be closing when its standby is gone: then nobody takes it.
         if not isinstance(parsed, NumberedFrame) or nic.standby not in self._vm.board.standbys:
+            return
+        if not self._has_link(nic):
             return
         if nic.opening or self._vm.guest.accepts(nic.path, nic.standby):
             if nic.path == "standby":

@@ -1,0 +1,76 @@
+"""A NIC whose link is down carries nothing, either way, until set_link has it up again."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from devices.frames import mac_bytes
+from engine.driver.clock import LoopClock
+from engine.driver.station import Station
+from tests.integration.lab import Lab, scenario
+from tests.integration.test_migration_traffic import FRAMES, MAC
+from tests.integration.vms import ROOTS, Vm
+
+STANDBY = f"-device virtio-net-pci,netdev=hostnet1,id=net1,mac={MAC},bus=root2,failover=on"
+PRIMARY = f"-device e1000e,netdev=hostnet2,id=pri0,mac={MAC},bus=root1,failover_pair_id=net1"
+
+
+def cabled(lab: Lab, station: Station) -> tuple[str, ...]:
+    """Give a VM a backend for each of the two NICs."""
+    for path in ("standby", "primary"):
+        station.switch.add_port(f"vm {path}", lab.path(path))
+    netdev = "-netdev stream,server=off,addr.type=unix"
+    return (
+        *ROOTS,
+        f"{netdev},id=hostnet1,addr.path={lab.path('standby')}",
+        f"{netdev},id=hostnet2,addr.path={lab.path('primary')}",
+    )
+
+
+async def sent_in_vain(station: Station, vm: Vm) -> dict[str, int]:
+    """Have the station send on; return the guest's counts, of which `received` has not changed."""
+    before = await vm.guest("frames")
+    goal = station.sent + 30
+    while station.sent < goal:
+        await vm.guest("frames")
+    after = await vm.guest("frames")
+    assert after["received"] == before["received"]
+    return {"sent": after["sent"] - before["sent"], "received": after["received"]}
+
+
+@scenario
+async def test_a_standby_without_link(lab: Lab) -> None:
+    station = Station(mac_bytes(MAC), 1.0, LoopClock())
+    with closing(station):
+        vm = await lab.vm("vm", guest=FRAMES, devices=(*cabled(lab, station), STANDBY))
+        await station.heard_from("vm standby")
+        station.start()
+        await vm.until_frames(20)
+        await vm.command("set_link", name="net1", up=False)
+        counts = await sent_in_vain(station, vm)
+        assert counts["sent"] == 0
+        await vm.command("set_link", name="net1", up=True)
+        await vm.until_frames(counts["received"] + 20)
+        await station.received(station.arrivals().received + 20)
+        assert (station.arrivals().missing, station.arrivals().duplicated) == (0, 0)
+        assert (await vm.guest("frames"))["lost_inside"] >= 30
+
+
+@scenario
+async def test_a_primary_without_link(lab: Lab) -> None:
+    station = Station(mac_bytes(MAC), 1.0, LoopClock())
+    with closing(station):
+        vm = await lab.vm("vm", guest=FRAMES, devices=(*cabled(lab, station), STANDBY, PRIMARY))
+        await vm.on_primaries()
+        await station.heard_from("vm primary")
+        station.start()
+        await vm.until_frames(20)
+        await vm.command("set_link", name="pri0", up=False)
+        counts = await sent_in_vain(station, vm)
+        # net_failover sends on the standby meanwhile, and takes in nothing there.
+        await station.heard_from("vm standby")
+        await vm.command("set_link", name="pri0", up=True)
+        await vm.on_primaries()
+        await vm.until_frames(counts["received"] + 20)
+        await station.received(station.arrivals().received + 20)
+        assert (station.arrivals().missing, station.arrivals().duplicated) == (0, 0)
