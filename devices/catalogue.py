@@ -237,6 +237,10 @@ MODELS: Mapping[str, DeviceModel] = MappingProxyType(
     }
 )
 
+#: The models that are a virtio network card: with failover=on each of them is a standby. They
+#: differ in what older drivers find, and not in what is streamed.
+VIRTIO_NET_MODELS = frozenset({"virtio-net-pci", "virtio-net-pci-non-transitional"})
+
 #: Other names for a model. An alias is accepted as driver, but is no type of its own.
 ALIASES: Mapping[str, str] = MappingProxyType({"virtio-net": "virtio-net-pci"})
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from devices.catalogue import VIRTIO_NET_MODELS
 from devices.e1000e import E1000e
 from devices.frames import mac_bytes
 from devices.inventory import Inventory, VirtualFunction
@@ -105,7 +106,7 @@ class Board:
         """Create what the guest sees of a realized device; None for models without any."""
         path = self.path_of(device)
         match device.model.name:
-            case "virtio-net-pci":
+            case name if name in VIRTIO_NET_MODELS:
                 state: NicState = VirtioNet(
                     mac_bytes(self.mac_of(device, function)),
                     failover=bool(device.properties.get("failover")),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from devices.catalogue import VIRTIO_NET_MODELS
 from devices.errors import DeviceError
 from devices.pci import PciDevice
 from devices.ram import PAGE_BYTES
@@ -57,7 +58,7 @@ def _lasting_devices(vm: Vm) -> list[DeviceEntry]:
 
 def _device_entry(device: PciDevice) -> DeviceEntry:
     properties = {}
-    if device.model.name == "virtio-net-pci":
+    if device.model.name in VIRTIO_NET_MODELS:
         properties["failover"] = bool(device.properties.get("failover"))
     return DeviceEntry(
         id=device.id or "",

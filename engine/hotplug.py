@@ -9,7 +9,13 @@ failover_hide_primary_device).
 from __future__ import annotations
 
 from devices import texts
-from devices.catalogue import DeviceModel, check_driver, check_id, parse_properties
+from devices.catalogue import (
+    VIRTIO_NET_MODELS,
+    DeviceModel,
+    check_driver,
+    check_id,
+    parse_properties,
+)
 from devices.e1000e import E1000e
 from devices.errors import DeviceError
 from devices.frames import mac_text
@@ -205,7 +211,7 @@ class Hotplug:
         """Give a new device that is no primary its machines, if it is to have any."""
         state = self._board.states.get(device)
         vm, board = self._vm, self._board
-        if device.model.name == "virtio-net-pci" and device.properties.get("failover"):
+        if device.model.name in VIRTIO_NET_MODELS and device.properties.get("failover"):
             assert isinstance(state, VirtioNet)
             index = vm.runtime.add_standby()
             entry = StandbyEntry(
@@ -300,7 +306,7 @@ class Hotplug:
     def _remove(self, device: PciDevice) -> None:
         for gone in self._board.remove(device):
             path = f"/machine/peripheral/{gone.id}"
-            if gone.model.name == "virtio-net-pci":
+            if gone.model.name in VIRTIO_NET_MODELS:
                 self._vm.emit("DEVICE_DELETED", {"path": f"{path}/virtio-backend"})
             self._vm.emit("DEVICE_DELETED", {"device": gone.id or "", "path": path})
         blocked = any(

@@ -66,10 +66,11 @@ def test_a_primary_comes_and_goes(profile: str) -> None:
     assert path(machine) is NetFailover.STANDBY
 
 
-def test_the_guest_is_told_of_a_standby_that_is_added() -> None:
+@pytest.mark.parametrize("driver", ["virtio-net-pci", "virtio-net-pci-non-transitional"])
+def test_the_guest_is_told_of_a_standby_that_is_added(driver: str) -> None:
     machine = CommandedVm()
     assert machine.vm.guest.due_ms() is None
-    given = {"driver": "virtio-net-pci", "bus": "root0", "id": "net1", "netdev": "hs0"}
+    given = {"driver": driver, "bus": "root0", "id": "net1", "netdev": "hs0"}
     count = machine.settled_count
     machine.execute("device_add", **given, failover=True)
     assert machine.settled_count > count
