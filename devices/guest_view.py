@@ -23,7 +23,7 @@ class StandbyView:
 
     #: The index of its machines.
     index: int
-    #: Its id, by which states are latched.
+    #: Its name, by which states are latched: its id, or where it is when it has none.
     id: str
     #: Its permanent address, 6 bytes.
     mac: bytes

@@ -29,7 +29,7 @@ class BoardView:
     def _standby(self, entry: StandbyEntry) -> StandbyView:
         known = self._standbys.get(entry.index)
         if known is None:
-            known = StandbyView(entry.index, entry.id, mac_bytes(entry.mac))
+            known = StandbyView(entry.index, entry.name, mac_bytes(entry.mac))
             self._standbys[entry.index] = known
         return known
 

@@ -41,7 +41,7 @@ def build_hello(vm: Vm, migration: bytes, channels: int) -> Hello:
             for entry in board.primaries.values()
             if vm.state(Primary, entry.index) is not Primary.ABSENT
         ],
-        features={s.id: s.state.guest_features for s in board.standbys.values() if s.id},
+        features={s.name: s.state.guest_features for s in board.standbys.values()},
         capabilities=[c.value for c in Capability if vm.capabilities.on(c)],
         migration=migration,
         channels=channels,
@@ -170,7 +170,7 @@ def _check_host(vm: Vm, entry: PrimaryEntry, standby_mac: str) -> Iterator[str]:
 
 def _check_features(vm: Vm, hello: Hello) -> Iterator[str]:
     for name, features in hello.features.items():
-        standby = vm.board.standby_named(name)
+        standby = vm.board.standby_called(name)
         if standby is not None and features & ~standby.state.allowed_features:
             yield (
                 f"standby '{name}': Features {features:#x} unsupported. "

@@ -218,7 +218,7 @@ class Hotplug:
                 index, device.id or "", mac_text(state.permanent_mac), device, state
             )
             board.standbys[index] = entry
-            for earlier in board.topology.paired_with(entry.id):
+            for earlier in board.topology.paired_with(entry.id) if entry.id else ():
                 primary = self._register(str(earlier.id), index, Options({}))
                 primary.device, primary.mac = earlier, self._nic_mac(earlier)
                 vm.fire(E.ADOPT, primary.index)

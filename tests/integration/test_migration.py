@@ -72,6 +72,22 @@ async def test_a_standby_without_legacy_interface_is_one_too(lab: Lab) -> None:
 
 
 @scenario
+async def test_two_standbys_without_id_move_with_the_pair(lab: Lab) -> None:
+    nameless = (
+        *("-netdev user,id=hostnet2", "-device virtio-net-pci,netdev=hostnet2,failover=on"),
+        *("-netdev user,id=hostnet3", "-device virtio-net-pci,netdev=hostnet3,failover=on"),
+    )
+    source, target = await lab.pair(devices=(*PAIR, *nameless), settled=False)
+    states = {"0000:00:03.0": "standby", "0000:00:04.0": "standby", "net1": "primary"}
+    for name, state in states.items():
+        await source.reaches("net_failover", state, name)
+    await source.command("migrate", uri=lab.uri())
+    await target.status("completed")
+    for name, state in states.items():
+        await target.reaches("net_failover", state, name)
+
+
+@scenario
 async def test_memory_is_compared(lab: Lab) -> None:
     source, target = await lab.pair()
     await source.capability("x-verify-ram")
