@@ -285,8 +285,10 @@ class Network:
         )
 
     def announce(self) -> None:
-        """Send a gratuitous frame on every pair, so that switches learn where it is."""
+        """Send a gratuitous frame on each pair it is about, so that switches learn where it is."""
         for standby, entry in self._vm.board.standbys.items():
+            if not self._vm.guest.announces(standby):
+                continue
             entry.state.announce()
             if self._send(AnnounceFrame, standby):
                 entry.state.acknowledge_announce()

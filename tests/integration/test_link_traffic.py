@@ -1,24 +1,31 @@
-"""A NIC whose link is down carries nothing, either way, until set_link has it up again."""
+"""Which NICs carry something: those with a link and an uplink, and of announcements those named."""
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import closing
 
 from devices.frames import mac_bytes
 from engine.driver.clock import LoopClock
+from engine.driver.network import STATION_MAC
 from engine.driver.station import Station
+from engine.driver.switch import LearningSwitch
 from tests.integration.lab import Lab, scenario
 from tests.integration.test_migration_traffic import FRAMES, MAC
-from tests.integration.vms import ROOTS, Vm
+from tests.integration.vms import GUEST, ROOTS, Vm
 
 STANDBY = f"-device virtio-net-pci,netdev=hostnet1,id=net1,mac={MAC},bus=root2,failover=on"
 PRIMARY = f"-device e1000e,netdev=hostnet2,id=pri0,mac={MAC},bus=root1,failover_pair_id=net1"
 
 
-def cabled(lab: Lab, station: Station) -> tuple[str, ...]:
+SECOND_MAC = "52:54:00:6f:55:cd"
+SECOND = f"-device virtio-net-pci,netdev=hostnet2,id=net2,mac={SECOND_MAC},failover=on"
+
+
+def cabled(lab: Lab, switch: LearningSwitch) -> tuple[str, ...]:
     """Give a VM a backend for each of the two NICs."""
     for path in ("standby", "primary"):
-        station.switch.add_port(f"vm {path}", lab.path(path))
+        switch.add_port(f"vm {path}", lab.path(path))
     netdev = "-netdev stream,server=off,addr.type=unix"
     return (
         *ROOTS,
@@ -42,7 +49,7 @@ async def sent_in_vain(station: Station, vm: Vm) -> dict[str, int]:
 async def test_a_standby_without_link(lab: Lab) -> None:
     station = Station(mac_bytes(MAC), 1.0, LoopClock())
     with closing(station):
-        vm = await lab.vm("vm", guest=FRAMES, devices=(*cabled(lab, station), STANDBY))
+        vm = await lab.vm("vm", guest=FRAMES, devices=(*cabled(lab, station.switch), STANDBY))
         await station.heard_from("vm standby")
         station.start()
         await vm.until_frames(20)
@@ -60,7 +67,9 @@ async def test_a_standby_without_link(lab: Lab) -> None:
 async def test_a_primary_without_link(lab: Lab) -> None:
     station = Station(mac_bytes(MAC), 1.0, LoopClock())
     with closing(station):
-        vm = await lab.vm("vm", guest=FRAMES, devices=(*cabled(lab, station), STANDBY, PRIMARY))
+        vm = await lab.vm(
+            "vm", guest=FRAMES, devices=(*cabled(lab, station.switch), STANDBY, PRIMARY)
+        )
         await vm.on_primaries()
         await station.heard_from("vm primary")
         station.start()
@@ -74,3 +83,20 @@ async def test_a_primary_without_link(lab: Lab) -> None:
         await vm.until_frames(counts["received"] + 20)
         await station.received(station.arrivals().received + 20)
         assert (station.arrivals().missing, station.arrivals().duplicated) == (0, 0)
+
+
+@scenario
+async def test_an_announcement_is_of_the_standby_it_names(lab: Lab) -> None:
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    switch = LearningSwitch(STATION_MAC, on_frame=lambda port, _: heard.put_nowait(port))
+    with closing(switch):
+        vm = await lab.vm("vm", guest=GUEST, devices=(*cabled(lab, switch), STANDBY, SECOND))
+        for name in ("net1", "net2"):
+            await vm.reaches("standby", "driver-ok", name)
+        told = []
+        for name in ("net2", "net1", "net2"):
+            timing = {"initial": 1, "max": 1, "rounds": 1, "step": 1}
+            await vm.command("announce-self", interfaces=[name], **timing)
+            told.append(await heard.get())
+        assert told == ["vm primary", "vm standby", "vm primary"]
+        assert heard.empty()

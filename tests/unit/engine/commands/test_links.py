@@ -91,6 +91,19 @@ def test_announce_self(interfaces: dict[str, Any], rounds: int) -> None:
     assert machine.vm.guest.announcements_due(machine.clock_ms) == (1 if rounds else 0)
 
 
+@pytest.mark.parametrize(
+    ("named", "announced"),
+    [(["net2"], ["net2"]), (["pri0"], ["net1"]), (["net2", "net1"], ["net1", "net2"])],
+)
+def test_announce_self_is_about_those_it_names(named: list[str], announced: list[str]) -> None:
+    machine = CommandedVm(*PAIR, "-device", "virtio-net-pci,id=net2,netdev=hs2,failover=on")
+    machine.execute("announce-self", **ANNOUNCE, interfaces=named)
+    standbys = machine.vm.board.standbys.values()
+    assert [s.id for s in standbys if machine.vm.guest.announces(s.index)] == announced
+    machine.execute("announce-self", **ANNOUNCE)
+    assert all(machine.vm.guest.announces(s.index) for s in standbys)
+
+
 def test_a_guest_that_is_handed_over_announces_nothing() -> None:
     """Its RAM has been sent: what is written now would be lost, or found to differ."""
     machine = CommandedVm(*PAIR)
