@@ -263,10 +263,8 @@ class Network:
 
     @property
     def ready(self) -> bool:
-        """Whether the way the guest sends has an uplink at all, and its link is up."""
-        standby = self._first()
-        nic = None if standby is None else self._carrier(standby)
-        return nic is not None and self._has_link(nic)
+        """Whether a way the guest sends has an uplink at all, and its link is up."""
+        return self._first() is not None
 
     def _has_link(self, nic: Nic) -> bool:
         """Say whether a NIC's link is up; nobody can take down that of a function of the host."""
@@ -276,7 +274,14 @@ class Network:
         return not isinstance(state, VirtioNet | E1000e) or state.link_up
 
     def _first(self) -> int | None:
-        return next(iter(self._vm.board.standbys), None)
+        """Return the first standby whose frames can leave; if its driver is up, all the better."""
+        usable = [
+            standby
+            for standby in self._vm.board.standbys
+            if (nic := self._carrier(standby)) is not None and self._has_link(nic)
+        ]
+        driven = (s for s in usable if self._vm.guest.transmit_path(s) is not None)
+        return next(driven, usable[0] if usable else None)
 
     def send_numbered(self, sequence: int) -> bool:
         """Send the guest's next numbered frame; False when it has to wait."""

@@ -86,6 +86,18 @@ async def test_a_primary_without_link(lab: Lab) -> None:
 
 
 @scenario
+async def test_frames_leave_by_the_standby_that_has_an_uplink(lab: Lab) -> None:
+    station = Station(mac_bytes(SECOND_MAC), 1.0, LoopClock())
+    with closing(station):
+        bare = STANDBY.replace("hostnet1", "nowhere")
+        devices = (*cabled(lab, station.switch), "-netdev user,id=nowhere", bare, SECOND)
+        vm = await lab.vm("vm", guest=FRAMES, devices=devices)
+        await station.received(20)
+        station.start()
+        await vm.until_frames(20)
+
+
+@scenario
 async def test_an_announcement_is_of_the_standby_it_names(lab: Lab) -> None:
     heard: asyncio.Queue[str] = asyncio.Queue()
     switch = LearningSwitch(STATION_MAC, on_frame=lambda port, _: heard.put_nowait(port))
