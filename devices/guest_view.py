@@ -41,6 +41,8 @@ class PrimaryView:
     mac: bytes
     #: The index of the standby that its failover_pair_id names.
     standby_index: int
+    #: Whether its link is up, as the driver finds it.
+    has_carrier: bool = True
 
 
 class GuestView(Protocol):
