@@ -233,6 +233,32 @@ def test_netdevs() -> None:
     )
 
 
+@BOTH
+def test_a_standby_that_is_deleted_leaves_its_primary_an_ordinary_nic(profile: str) -> None:
+    """As hw/net/virtio-net.c does; the standby that comes again finds it."""
+    machine = CommandedVm(*PAIR, profile=profile)
+    machine.take_events()
+    machine.execute("device_del", id="net1")
+    assert [data.get("device") for _, data in machine.take_events()] == [None, "net1"]
+    assert shown(machine) == {"pri0"}
+    assert machine.vm.board.primaries == {}
+    given = {"driver": "virtio-net-pci", "bus": "root0", "id": "net1", "netdev": "hs0", "mac": MAC}
+    machine.execute("device_add", **given, failover=True)
+    machine.live()
+    assert path(machine) is NetFailover.PRIMARY
+
+
+@BOTH
+def test_a_standby_that_is_deleted_takes_its_hidden_primary_along(profile: str) -> None:
+    """QEMU keeps a hidden primary's options with the standby, and so loses them with it."""
+    machine = CommandedVm("-guest", "standby=off", *PAIR, profile=profile)
+    assert shown(machine) == {"net1"}
+    machine.execute("device_del", id="net1")
+    assert (shown(machine), machine.vm.board.primaries) == (set(), {})
+    machine.execute("device_add", **HOTPLUGGED)
+    assert shown(machine) == {"pri0"}
+
+
 # -- bounds
 
 
