@@ -112,3 +112,32 @@ async def test_an_announcement_is_of_the_standby_it_names(lab: Lab) -> None:
             told.append(await heard.get())
         assert told == ["vm primary", "vm standby", "vm primary"]
         assert heard.empty()
+
+
+async def sent(vm: Vm, looks: int = 1) -> int:
+    """Return how many frames have left, after asking so many times."""
+    counts = [(await vm.guest("frames"))["sent"] for _ in range(looks)]
+    return int(counts[-1])
+
+
+@scenario
+async def test_an_uplink_that_has_room_again_is_used_again(lab: Lab) -> None:
+    """By a guest that has nothing else to do: no tick of its workload has it look."""
+    plugged: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
+    server = await asyncio.start_unix_server(
+        lambda *streams: plugged.put_nowait(streams), lab.path("standby"), limit=1
+    )
+    netdev = f"-netdev stream,server=off,addr.type=unix,id=hostnet1,addr.path={lab.path('standby')}"
+    async with server:
+        vm = await lab.vm("vm", guest="dirty=0,frames=1ms", devices=(*ROOTS, netdev, STANDBY))
+        # Nobody reads: it is full when the count stands still.
+        before = 0
+        while (count := await sent(vm, looks=100)) > before or not count:
+            before = count
+        reader, writer = await plugged.get()
+        with closing(writer):
+            reading = asyncio.ensure_future(reader.read())
+            while await sent(vm) < before + 50:
+                pass
+            reading.cancel()
+        await writer.wait_closed()
