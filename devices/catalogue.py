@@ -19,6 +19,7 @@ from types import MappingProxyType
 from devices import property_tables as tables
 from devices import texts
 from devices.errors import DeviceError
+from devices.guest_memory import IDENTIFIER_BYTES_MAX
 from devices.netdev import NetdevTable
 from devices.options import OptionError, Options, check_identifier
 from devices.properties import Kind, Property, PropertyValue, describe, read_value
@@ -30,6 +31,9 @@ CLASS_BRIDGE = 0x0604
 #: Size of the option ROM of a network card, in bytes.
 _ROM_BYTES = 256 * 1024
 _VIRTIO_BAR = 16 * 1024
+
+#: The longest id of a device, in bytes: what a source can tell the target of it.
+DEVICE_ID_BYTES_MAX = 255
 
 #: Options that place or name a device and are not properties.
 _NOT_PROPERTIES = frozenset({"driver", "bus", "id"})
@@ -237,6 +241,10 @@ MODELS: Mapping[str, DeviceModel] = MappingProxyType(
     }
 )
 
+#: The models that are a virtio network card: with failover=on each of them is a standby. They
+#: differ in what older drivers find, and not in what is streamed.
+VIRTIO_NET_MODELS = frozenset({"virtio-net-pci", "virtio-net-pci-non-transitional"})
+
 #: Other names for a model. An alias is accepted as driver, but is no type of its own.
 ALIASES: Mapping[str, str] = MappingProxyType({"virtio-net": "virtio-net-pci"})
 
@@ -258,7 +266,8 @@ def check_driver(options: Options) -> DeviceModel:
 def check_id(options: Options) -> str | None:
     """Return the option `id`, None if there is none.
 
-    Raises OptionError unless it is an identifier. QEMU lets any text pass in the JSON form of
+    Raises OptionError unless it is an identifier, and short enough to be told to a target or, of a
+    failover primary, to be noted by the guest. QEMU lets any text pass in the JSON form of
     -device, and drops an id that is a number; both are refused here, since such a device could
     never be named again. That the id is free is checked by `PciTopology.check_id`.
     """
@@ -267,7 +276,14 @@ def check_id(options: Options) -> str | None:
         return None
     if not isinstance(device_id, str):
         raise OptionError(texts.TYPE_INVALID % ("id", "string"))
-    return check_identifier("id", device_id)
+    check_identifier("id", device_id)
+    # One that could be a primary: it is one as soon as its standby is there.
+    is_primary = options.get("failover_pair_id") is not None
+    bytes_max = IDENTIFIER_BYTES_MAX if is_primary else DEVICE_ID_BYTES_MAX
+    if len(device_id) > bytes_max:
+        expected = texts.EXPECTED_SHORTER_IDENTIFIER % bytes_max
+        raise OptionError(texts.PARAMETER_EXPECTS % ("id", expected))
+    return device_id
 
 
 def parse_properties(

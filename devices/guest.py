@@ -286,13 +286,24 @@ class Guest:
         }
 
     def announce(
-        self, rounds: int, initial_ms: float, max_ms: float, step_ms: float, now_ms: float
+        self,
+        rounds: int,
+        initial_ms: float,
+        max_ms: float,
+        step_ms: float,
+        now_ms: float,
+        standbys: frozenset[int] | None = None,
     ) -> None:
         """Announce where the guest is, `rounds` times: the first at once, see guest_traffic.py.
 
-        The parameters are QEMU's announce-rounds, -initial, -max and -step. Needs a booted guest.
+        The parameters are QEMU's announce-rounds, -initial, -max and -step; `standbys` are those it
+        is about, None: all. Needs a booted guest.
         """
-        self._announcements.begin(now_ms, rounds, initial_ms, max_ms, step_ms)
+        self._announcements.begin(now_ms, rounds, initial_ms, max_ms, step_ms, standbys)
+
+    def announces(self, standby_index: int) -> bool:
+        """Say whether the announcements that are due are of this standby, too."""
+        return self._announcements.is_about(standby_index)
 
     def announcements_due(self, now_ms: float) -> int:
         """Return how many announcements to make now, each counted as made; 0 while stopped."""

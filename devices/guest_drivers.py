@@ -307,8 +307,8 @@ class Drivers:
         if self._view.state(Lower, index) is Lower.IN:
             if memory.port is Port.CLOSED:  # it came enslaved, from another host's switch
                 return OpenPrimary(index), now_ms
-            if driver is not NetFailover.PRIMARY_DOWN:
-                return None
+            if driver is not NetFailover.PRIMARY_DOWN or not primary.has_carrier:
+                return None  # a link that comes up later is told, not looked for
             return Fire(E.GUEST_LINK_UP, index), now_ms + self._options.link_delay_ms
         if memory.port is Port.OPENING:
             return None

@@ -59,6 +59,7 @@ class AnnounceSchedule:
         self._max_ms = 0.0
         self._step_ms = 0.0
         self._next_ms: float | None = None
+        self._standbys: frozenset[int] | None = None
 
     @property
     def next_ms(self) -> float | None:
@@ -66,12 +67,26 @@ class AnnounceSchedule:
         return self._next_ms
 
     def begin(
-        self, now_ms: float, rounds: int, initial_ms: float, max_ms: float, step_ms: float
+        self,
+        now_ms: float,
+        rounds: int,
+        initial_ms: float,
+        max_ms: float,
+        step_ms: float,
+        standbys: frozenset[int] | None = None,
     ) -> None:
-        """Announce `rounds` times from now on; what is left of an earlier series is dropped."""
+        """Announce `rounds` times from now on; what is left of an earlier series is dropped.
+
+        `standbys` are those it is about; None: all of them.
+        """
+        self._standbys = standbys
         self._memory.announce_rounds_left = rounds
         self._delay_ms, self._max_ms, self._step_ms = initial_ms, max_ms, step_ms
         self._next_ms = now_ms if rounds else None
+
+    def is_about(self, standby_index: int) -> bool:
+        """Say whether the series is about this standby, too."""
+        return self._standbys is None or standby_index in self._standbys
 
     def cancel(self) -> None:
         """Announce no more."""

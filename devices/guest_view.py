@@ -23,7 +23,7 @@ class StandbyView:
 
     #: The index of its machines.
     index: int
-    #: Its id, by which states are latched.
+    #: Its name, by which states are latched: its id, or where it is when it has none.
     id: str
     #: Its permanent address, 6 bytes.
     mac: bytes
@@ -41,6 +41,8 @@ class PrimaryView:
     mac: bytes
     #: The index of the standby that its failover_pair_id names.
     standby_index: int
+    #: Whether its link is up, as the driver finds it.
+    has_carrier: bool = True
 
 
 class GuestView(Protocol):

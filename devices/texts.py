@@ -21,6 +21,8 @@ PARAMETER_EXPECTS = "Parameter '%s' expects %s"
 EXPECTED_ON_OFF = "'on' or 'off'"
 #: What an `id` expects.
 EXPECTED_IDENTIFIER = "an identifier"
+#: Most bytes; what an `id` expects that is too long. Ours: QEMU bounds none.
+EXPECTED_SHORTER_IDENTIFIER = "an identifier of at most %d bytes"
 #: What a size such as `-m` expects.
 EXPECTED_SIZE = "a non-negative number below 2^64"
 #: Parameter name, offered value.
@@ -109,6 +111,8 @@ PRIMARY_NOT_EXPRESS = "failover primary device must be on PCIExpress bus"
 PRIMARY_NOT_ETHERNET = "failover primary device is not an Ethernet device"
 #: A primary that shares its slot or says that it may.
 PRIMARY_NOT_ALONE = "failover: primary device must be in its own PCI slot"
+#: Most standbys; ours: QEMU has no such bound.
+STANDBYS_EXHAUSTED = "Cannot attach more than %d failover standbys: one guest drives no more"
 
 # Host devices.
 

@@ -46,7 +46,7 @@ class NetStatus(IntFlag):
 
 
 class VirtioNet(VirtioDevice):
-    """The guest-visible state of one virtio-net-pci device.
+    """The guest-visible state of one virtio-net-pci, with or without legacy interface.
 
     `mac` is the address from its options, `failover` whether STANDBY is offered, `queue_pairs`
     (1 to 511) the pairs of queues, and `device_path` the PCI path that its section in a stream is
@@ -54,7 +54,7 @@ class VirtioNet(VirtioDevice):
     and for queue pairs out of range.
     """
 
-    #: Name of the device model in options and in `devices.sections`.
+    #: Name in `devices.sections` of the device model, for all models of this kind.
     driver: ClassVar[str] = "virtio-net-pci"
 
     def __init__(

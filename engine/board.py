@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from devices.catalogue import VIRTIO_NET_MODELS
 from devices.e1000e import E1000e
 from devices.frames import mac_bytes
 from devices.inventory import Inventory, VirtualFunction
@@ -33,7 +34,7 @@ class StandbyEntry:
 
     #: Index of its machines.
     index: int
-    #: Its device id; what a primary's failover_pair_id names.
+    #: Its device id; what a primary's failover_pair_id names. "" without one: it has no primary.
     id: str
     #: Its permanent MAC.
     mac: str
@@ -41,6 +42,11 @@ class StandbyEntry:
     device: PciDevice
     #: What the guest sees of it.
     state: VirtioNet
+
+    @property
+    def name(self) -> str:
+        """What its states go by: its id or, without one, its place, on both sides the same."""
+        return self.id or self.state.device_path
 
 
 @dataclass(eq=False)
@@ -78,7 +84,11 @@ class Board:
 
     def standby_named(self, name: object) -> StandbyEntry | None:
         """Return the failover standby with this id."""
-        return next((s for s in self.standbys.values() if s.id == name), None)
+        return next((s for s in self.standbys.values() if s.id and s.id == name), None)
+
+    def standby_called(self, name: str) -> StandbyEntry | None:
+        """Return the failover standby whose states go by this name."""
+        return next((s for s in self.standbys.values() if s.name == name), None)
 
     def primary_named(self, name: object) -> PrimaryEntry | None:
         """Return the primary with this id, hidden ones too."""
@@ -105,7 +115,7 @@ class Board:
         """Create what the guest sees of a realized device; None for models without any."""
         path = self.path_of(device)
         match device.model.name:
-            case "virtio-net-pci":
+            case name if name in VIRTIO_NET_MODELS:
                 state: NicState = VirtioNet(
                     mac_bytes(self.mac_of(device, function)),
                     failover=bool(device.properties.get("failover")),

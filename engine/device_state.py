@@ -148,8 +148,8 @@ def load_state(vm: Vm, message: StateMessage) -> dict[type[State], dict[int, Sta
 def _add_driver_states(vm: Vm, found: dict[type[State], dict[int, State]]) -> None:
     named: Mapping[tuple[type[State], str], State] = vm.guest.latched_states()
     for (lifecycle, name), state in named.items():
-        per = spec_of(lifecycle).per
-        entry = vm.board.standby_named(name) if per is Per.STANDBY else vm.board.primary_named(name)
+        is_standby = spec_of(lifecycle).per is Per.STANDBY
+        entry = vm.board.standby_called(name) if is_standby else vm.board.primary_named(name)
         if entry is not None and lifecycle in (NetFailover, Lower):
             _add(found, lifecycle, entry.index, state)
 

@@ -11,9 +11,7 @@ What may live here: carrying out the guest's deeds. Rules:
 
 from __future__ import annotations
 
-from devices.e1000e import E1000e
 from devices.virtio import LOW_WORD_MASK, Feature, feature_mask
-from devices.virtio_net import VirtioNet
 from engine.device_state import mirror
 from engine.vm import Vm
 from statemachines.effects import Command
@@ -39,8 +37,6 @@ def perform(vm: Vm, event: E, index: int | None) -> bool:
         return False
     if event in _FEATURE_EVENTS and index is not None:
         return _write_features(vm, event, index)
-    if event is E.GUEST_LINK_UP and index is not None and not _has_carrier(vm, index):
-        return False
     done = vm.offer(event, index)
     if done and event is E.DRIVER_RESET and index is not None:
         vm.board.standbys[index].state.reset()
@@ -50,15 +46,6 @@ def perform(vm: Vm, event: E, index: int | None) -> bool:
 
 def _is_there(vm: Vm, index: int) -> bool:
     return index in vm.board.standbys or index in vm.board.primaries
-
-
-def _has_carrier(vm: Vm, index: int) -> bool:
-    """Say whether the driver, looking now, finds the primary's link up."""
-    device = vm.board.primaries[index].device
-    state = vm.board.states.get(device) if device is not None else None
-    down = isinstance(state, VirtioNet | E1000e) and not state.link_up
-    # A driver without any delay would look again at once, and for ever.
-    return not down or vm.guest.options.link_delay_ms == 0
 
 
 def _write_features(vm: Vm, event: E, index: int) -> bool:

@@ -5,8 +5,10 @@ Rules kept here: reading only. The guest acts through events alone.
 
 from __future__ import annotations
 
+from devices.e1000e import E1000e
 from devices.frames import mac_bytes
 from devices.guest_view import PrimaryView, StandbyView
+from devices.virtio_net import VirtioNet
 from engine.board import Board, PrimaryEntry, StandbyEntry
 from statemachines.runtime import Runtime
 from statemachines.states import State
@@ -29,7 +31,7 @@ class BoardView:
     def _standby(self, entry: StandbyEntry) -> StandbyView:
         known = self._standbys.get(entry.index)
         if known is None:
-            known = StandbyView(entry.index, entry.id, mac_bytes(entry.mac))
+            known = StandbyView(entry.index, entry.name, mac_bytes(entry.mac))
             self._standbys[entry.index] = known
         return known
 
@@ -39,9 +41,11 @@ class BoardView:
 
     def _primary(self, entry: PrimaryEntry) -> PrimaryView:
         mac = mac_bytes(entry.mac or self._board.standbys[entry.standby].mac)
+        state = self._board.states.get(entry.device) if entry.device else None
+        has_carrier = not isinstance(state, VirtioNet | E1000e) or state.link_up
         known = self._primaries.get(entry.index)
-        if known is None or known.mac != mac:
-            known = PrimaryView(entry.index, entry.id, mac, entry.standby)
+        if known is None or (known.mac, known.has_carrier) != (mac, has_carrier):
+            known = PrimaryView(entry.index, entry.id, mac, entry.standby, has_carrier)
             self._primaries[entry.index] = known
         return known
 

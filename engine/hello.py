@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from devices.catalogue import VIRTIO_NET_MODELS
 from devices.errors import DeviceError
 from devices.pci import PciDevice
 from devices.ram import PAGE_BYTES
@@ -40,7 +41,7 @@ def build_hello(vm: Vm, migration: bytes, channels: int) -> Hello:
             for entry in board.primaries.values()
             if vm.state(Primary, entry.index) is not Primary.ABSENT
         ],
-        features={s.id: s.state.guest_features for s in board.standbys.values() if s.id},
+        features={s.name: s.state.guest_features for s in board.standbys.values()},
         capabilities=[c.value for c in Capability if vm.capabilities.on(c)],
         migration=migration,
         channels=channels,
@@ -57,7 +58,7 @@ def _lasting_devices(vm: Vm) -> list[DeviceEntry]:
 
 def _device_entry(device: PciDevice) -> DeviceEntry:
     properties = {}
-    if device.model.name == "virtio-net-pci":
+    if device.model.name in VIRTIO_NET_MODELS:
         properties["failover"] = bool(device.properties.get("failover"))
     return DeviceEntry(
         id=device.id or "",
@@ -169,7 +170,7 @@ def _check_host(vm: Vm, entry: PrimaryEntry, standby_mac: str) -> Iterator[str]:
 
 def _check_features(vm: Vm, hello: Hello) -> Iterator[str]:
     for name, features in hello.features.items():
-        standby = vm.board.standby_named(name)
+        standby = vm.board.standby_called(name)
         if standby is not None and features & ~standby.state.allowed_features:
             yield (
                 f"standby '{name}': Features {features:#x} unsupported. "

@@ -8,14 +8,24 @@ failover_hide_primary_device).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from devices import texts
-from devices.catalogue import DeviceModel, check_driver, check_id, parse_properties
+from devices.catalogue import (
+    VIRTIO_NET_MODELS,
+    DeviceModel,
+    check_driver,
+    check_id,
+    parse_properties,
+)
 from devices.e1000e import E1000e
 from devices.errors import DeviceError
 from devices.frames import mac_text
+from devices.guest_memory import STANDBYS_MAX
 from devices.inventory import VirtualFunction
 from devices.options import Options
 from devices.pci import PciBus, PciDevice
+from devices.properties import PropertyValue
 from devices.vfio_pci import VfioPci, migration_blocker
 from devices.virtio_net import VirtioNet
 from engine.board import PrimaryEntry, StandbyEntry
@@ -161,6 +171,8 @@ class Hotplug:
         # The id comes before the properties (softmmu/qdev-monitor.c qdev_set_id).
         board.topology.check_id(check_id(options))
         properties = parse_properties(model, options, strict=strict, netdevs=board.netdevs)
+        if _is_standby(model, properties) and len(board.standbys) >= STANDBYS_MAX:
+            raise DeviceError(texts.STANDBYS_EXHAUSTED % STANDBYS_MAX)
         try:
             device = board.topology.realize(
                 model, properties, bus, hotplugged=board.topology.frozen
@@ -205,14 +217,14 @@ class Hotplug:
         """Give a new device that is no primary its machines, if it is to have any."""
         state = self._board.states.get(device)
         vm, board = self._vm, self._board
-        if device.model.name == "virtio-net-pci" and device.properties.get("failover"):
+        if _is_standby(device.model, device.properties):
             assert isinstance(state, VirtioNet)
             index = vm.runtime.add_standby()
             entry = StandbyEntry(
                 index, device.id or "", mac_text(state.permanent_mac), device, state
             )
             board.standbys[index] = entry
-            for earlier in board.topology.paired_with(entry.id):
+            for earlier in board.topology.paired_with(entry.id) if entry.id else ():
                 primary = self._register(str(earlier.id), index, Options({}))
                 primary.device, primary.mac = earlier, self._nic_mac(earlier)
                 vm.fire(E.ADOPT, primary.index)
@@ -300,7 +312,7 @@ class Hotplug:
     def _remove(self, device: PciDevice) -> None:
         for gone in self._board.remove(device):
             path = f"/machine/peripheral/{gone.id}"
-            if gone.model.name == "virtio-net-pci":
+            if gone.model.name in VIRTIO_NET_MODELS:
                 self._vm.emit("DEVICE_DELETED", {"path": f"{path}/virtio-backend"})
             self._vm.emit("DEVICE_DELETED", {"device": gone.id or "", "path": path})
         blocked = any(
@@ -310,3 +322,7 @@ class Hotplug:
         )
         if self._vm.state(Blocker) is Blocker.BLOCKED and not blocked:
             self._vm.fire(E.UNBLOCK)
+
+
+def _is_standby(model: DeviceModel, properties: Mapping[str, PropertyValue]) -> bool:
+    return model.name in VIRTIO_NET_MODELS and bool(properties.get("failover"))

@@ -106,6 +106,7 @@ def _by_name(
 def _name(scope: Scope, board: Board) -> str | None:
     if scope.per is Per.VM:
         return None
-    entries = board.standbys if scope.per is Per.STANDBY else board.primaries
-    entry = entries.get(scope.index)
-    return entry.id if entry and entry.id else str(scope.index)
+    if scope.per is Per.STANDBY and scope.index in board.standbys:
+        return board.standbys[scope.index].name
+    entry = board.primaries.get(scope.index) if scope.per is Per.PRIMARY else None
+    return entry.id if entry else str(scope.index)

@@ -6,6 +6,7 @@ by its device id, or the netdev behind it by its own (net/net.c). A vfio-pci is 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from devices.catalogue import device_list_properties
@@ -133,6 +134,8 @@ class DeviceCommands:
             state = board.states.get(device)
             if isinstance(state, VirtioNet | E1000e) and state.set_link(up):
                 self._carrier_changed(device, up)
+        # Frames that waited for the link of a standby, which has no machine of its own.
+        self._vm.settle()
         return {}
 
     def _carrier_changed(self, device: PciDevice, up: bool) -> None:
@@ -150,8 +153,8 @@ class DeviceCommands:
                 raise generic_error(texts.parameter_expects(name, expected))
         vm = self._vm
         named: list[str] | None = given.get("interfaces")
-        known = {device.id for device in vm.board.topology.devices if device.model.needs_netdev}
-        wanted = named is None or not known.isdisjoint(named)
+        standbys = None if named is None else self._standbys_of(named)
+        wanted = standbys is None or bool(standbys)
         # The RAM of a guest that is leaving or arriving is what was sent, and stays it.
         if wanted and vm.guest.memory.is_booted and vm.run_state in _HERE:
             vm.guest.announce(
@@ -160,6 +163,16 @@ class DeviceCommands:
                 given["max"],
                 given["step"],
                 vm.world.now_ms(),
+                standbys,
             )
             vm.settle()
         return {}
+
+    def _standbys_of(self, names: Collection[str]) -> frozenset[int]:
+        """Return the standbys among these net clients, and those of the primaries among them."""
+        board = self._vm.board
+        pairs = [(entry.device, entry.index) for entry in board.standbys.values()]
+        pairs += [(e.device, e.standby) for e in board.primaries.values() if e.device is not None]
+        return frozenset(
+            index for nic, index in pairs if nic.model.needs_netdev and nic.id in names
+        )

@@ -94,7 +94,7 @@ class LiveVm:
         take_charge(self.vm)
         self.source = Source(self.vm)
         self.target = Target(self.vm)
-        self.network = Network(self.vm, self._clock, self.settled, self.warn)
+        self.network = Network(self.vm, self._clock, self._uplink_has_room, self.warn)
         self.network.on_sent = self._frame_left
         transport = surroundings.transport(resolve_fd)
         in_thread = surroundings.in_thread
@@ -218,7 +218,8 @@ class LiveVm:
             running.cancel()
 
     def settled(self) -> None:
-        """Let the guest do what it now has to do."""
+        """Have the network follow the devices, and let the guest do what it now has to do."""
+        self.network.follow_devices()
         if self._is_ticking:
             return
         due_ms = self.vm.guest.due_ms(uplink_ready=self.network.ready and not self._is_stuck)
@@ -234,6 +235,10 @@ class LiveVm:
     # -- the guest
 
     _is_stuck = False
+
+    def _uplink_has_room(self) -> None:
+        self._is_stuck = False
+        self.settled()
 
     def _advance(self) -> None:
         self._tick = None
@@ -273,6 +278,8 @@ class LiveVm:
         self._is_stuck = False
         for _ in range(guest.announcements_due(now_ms)):
             self.network.announce()
+        if not self.network.ready:
+            return  # whoever makes it ready has the machines settle, and the frames become due
         for _ in range(guest.frames_due(now_ms)):
             if not self.network.send_numbered(guest.next_frame()):
                 self._is_stuck = True

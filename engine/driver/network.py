@@ -3,7 +3,9 @@
 Rules kept here:
 1. Which way a frame goes, and whether one that arrives is taken, is asked of the guest, whose
    driver states are the tables'. This module only has the sockets.
-2. An address moves without losing a frame: its old port is given up and drained before the guest
+2. A NIC whose link is down neither sends nor receives (net/net.c qemu_deliver_packet). What arrives
+   is dropped; a numbered frame waits, as the stack of a guest that sees no carrier holds it back.
+3. An address moves without losing a frame: its old port is given up and drained before the guest
    is told that the new one is its own. A switch that does not answer is not waited for twice.
 """
 
@@ -14,9 +16,11 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from devices import frames
+from devices.e1000e import E1000e
 from devices.frames import AnnounceFrame, FrameError, NumberedFrame, mac_bytes
 from devices.guest_view import Path
 from devices.netdev import Netdev
+from devices.virtio_net import VirtioNet
 from engine.driver.channel import TransportError
 from engine.driver.clock import Clock, Timer
 from engine.driver.uplink import Uplink
@@ -38,6 +42,8 @@ class Nic:
 
     #: Where it is connected.
     uplink: Uplink
+    #: The index of its own machines.
+    index: int
     #: The standby it belongs to: its own, or that of the primary.
     standby: int
     #: Which of the pair it is.
@@ -61,6 +67,9 @@ class Network:
         self._warn = warn
         self._standbys: dict[int, Nic] = {}
         self._primaries: dict[int, Nic] = {}
+        #: The standbys that were looked at, with an uplink or not; None while nothing is connected
+        #: by itself: before the VM has booted, and after `close`.
+        self._seen: set[int] | None = None
         #: Called with the path of each frame that left.
         self.on_sent: Callable[[Path], None] = lambda path: None
 
@@ -68,20 +77,51 @@ class Network:
 
     def connect_standbys(self) -> None:
         """Connect every standby that has an uplink and is not connected."""
-        for entry in self._vm.board.standbys.values():
-            path = _uplink_path(self._vm, entry.device.properties.get("netdev"))
-            if entry.index not in self._standbys and path is not None:
-                nic = self._connect(path, entry.index, "standby")
-                if nic is not None:
-                    self._standbys[entry.index] = nic
+        self._seen = set()
+        self._connect_new()
 
-    def _connect(self, path: str, standby: int, which: Path) -> Nic | None:
+    def follow_devices(self) -> None:
+        """Let go of NICs whose device is gone, and connect standbys that came since the last look.
+
+        For whenever the machines have settled. A standby whose uplink nobody serves is tried again
+        by `connect_standbys` only: it would be warned of at every step.
+        """
+        if self._seen is None:
+            return
+        for index in self._standbys.keys() - self._vm.board.standbys.keys():
+            self._let_go(self._standbys.pop(index))
+        for index in self._primaries.keys() - self._vm.board.primaries.keys():
+            self._let_go(self._primaries.pop(index))
+        for nic in self._connect_new():
+            if self._vm.guest.is_running and self._carrier(nic.standby) is nic:
+                self._take_address(nic.standby)
+
+    def _connect_new(self) -> list[Nic]:
+        """Connect the standbys that were not looked at yet; return their NICs."""
+        connected = []
+        seen, self._seen = self._seen or set(), set(self._vm.board.standbys)
+        for index in sorted(self._seen - seen - self._standbys.keys()):
+            device = self._vm.board.standbys[index].device
+            path = _uplink_path(self._vm, device.properties.get("netdev"))
+            nic = None if path is None else self._connect(path, index, index, "standby")
+            if nic is not None:
+                self._standbys[index] = nic
+                connected.append(nic)
+        return connected
+
+    def _let_go(self, nic: Nic) -> None:
+        # Closed before anyone hears of it: whoever waited for an answer drains, and would deliver
+        # frames of a device that is gone.
+        nic.uplink.close()
+        self._lost(nic)
+
+    def _connect(self, path: str, index: int, standby: int, which: Path) -> Nic | None:
         try:
             uplink = Uplink.connect(path, on_frame=lambda frame: None)
         except TransportError as error:
             self._warn(f"warning: {which} of standby {standby}: {error}")
             return None
-        nic = Nic(uplink, standby, which)
+        nic = Nic(uplink, index, standby, which)
         uplink.on_frame = lambda frame: self._received(nic, frame)
         uplink.on_writable = self._wake
         uplink.on_associated = lambda mac, _: self._answered(nic, mac)
@@ -94,6 +134,7 @@ class Network:
 
     def close(self) -> None:
         """Unplug every cable."""
+        self._seen = None
         for nic in (*self._standbys.values(), *self._primaries.values()):
             nic.uplink.close()
         self._standbys.clear()
@@ -134,7 +175,7 @@ class Network:
         nic = self._primaries.get(index)
         if nic is None and entry.device is not None:
             path = self._primary_uplink(index)
-            nic = self._connect(path, entry.standby, "primary") if path else None
+            nic = self._connect(path, index, entry.standby, "primary") if path else None
         if nic is None:
             done()
             return
@@ -222,12 +263,25 @@ class Network:
 
     @property
     def ready(self) -> bool:
-        """Whether the way the guest sends has an uplink at all."""
-        standby = self._first()
-        return standby is not None and self._carrier(standby) is not None
+        """Whether a way the guest sends has an uplink at all, and its link is up."""
+        return self._first() is not None
+
+    def _has_link(self, nic: Nic) -> bool:
+        """Say whether a NIC's link is up; nobody can take down that of a function of the host."""
+        board = self._vm.board
+        entry = (board.standbys if nic.path == "standby" else board.primaries).get(nic.index)
+        state = board.states.get(entry.device) if entry and entry.device else None
+        return not isinstance(state, VirtioNet | E1000e) or state.link_up
 
     def _first(self) -> int | None:
-        return next(iter(self._vm.board.standbys), None)
+        """Return the first standby whose frames can leave; if its driver is up, all the better."""
+        usable = [
+            standby
+            for standby in self._vm.board.standbys
+            if (nic := self._carrier(standby)) is not None and self._has_link(nic)
+        ]
+        driven = (s for s in usable if self._vm.guest.transmit_path(s) is not None)
+        return next(driven, usable[0] if usable else None)
 
     def send_numbered(self, sequence: int) -> bool:
         """Send the guest's next numbered frame; False when it has to wait."""
@@ -236,15 +290,17 @@ class Network:
         )
 
     def announce(self) -> None:
-        """Send a gratuitous frame on every pair, so that switches learn where it is."""
+        """Send a gratuitous frame on each pair it is about, so that switches learn where it is."""
         for standby, entry in self._vm.board.standbys.items():
+            if not self._vm.guest.announces(standby):
+                continue
             entry.state.announce()
             if self._send(AnnounceFrame, standby):
                 entry.state.acknowledge_announce()
 
     def _send(self, build: Callable[[bytes], frames.Frame], standby: int | None) -> bool:
         nic = None if standby is None else self._carrier(standby)
-        if nic is None or standby is None:
+        if nic is None or standby is None or not self._has_link(nic):
             return False
         mac = mac_bytes(self._vm.board.standbys[standby].mac)
         if not nic.uplink.send(frames.build(build(mac))):
@@ -259,7 +315,10 @@ class Network:
             parsed = frames.parse(frame)
         except FrameError:
             return
-        if not isinstance(parsed, NumberedFrame):
+        # A primary's port may still be closing when its standby is gone: then nobody takes it.
+        if not isinstance(parsed, NumberedFrame) or nic.standby not in self._vm.board.standbys:
+            return
+        if not self._has_link(nic):
             return
         if nic.opening or self._vm.guest.accepts(nic.path, nic.standby):
             if nic.path == "standby":

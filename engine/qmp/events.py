@@ -46,12 +46,6 @@ EVENTS: Mapping[str, EventSpec] = dict(
         _event("RESET", "The machine has been reset.", *_CAUSE),
         _event("SHUTDOWN", "The VM is about to end.", *_CAUSE),
         _event(
-            "NIC_RX_FILTER_CHANGED",
-            "The guest changed a NIC's filter; not repeated until query-rx-filter is called.",
-            optional("name", STR),
-            required("path", STR),
-        ),
-        _event(
             "X_REPLUG_IN_DOUBT",
             "Nobody here knows which side runs the VM; x-replug-resolve ends it.",
             optional("reason", STR),

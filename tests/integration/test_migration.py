@@ -11,7 +11,7 @@ from qemu.qmp import QMPClient
 
 from tests.integration.lab import Lab, scenario
 from tests.integration.outcomes import migrates_again, moved
-from tests.integration.vms import Vm
+from tests.integration.vms import PAIR, Vm
 
 SOURCE = [
     "MIGRATION setup",
@@ -58,6 +58,33 @@ async def test_events_and_reports(lab: Lab) -> None:
     assert there["x-replug"]["states"] == ["none", "setup", "active", "completed"]
     assert "The VM has moved to the target" in await source.refusal("cont")
     assert "due to previous migration" in await source.refusal("migrate", uri="unix:/x")
+
+
+@scenario
+async def test_a_standby_without_legacy_interface_is_one_too(lab: Lab) -> None:
+    devices = [
+        option.replace("virtio-net-pci", "virtio-net-pci-non-transitional") for option in PAIR
+    ]
+    source, target = await lab.pair(devices=devices)
+    await migrate(source, target, lab.uri())
+    assert "UNPLUG_PRIMARY hostdev0" in source.events
+    assert without_frames(target.events) == TARGET
+
+
+@scenario
+async def test_two_standbys_without_id_move_with_the_pair(lab: Lab) -> None:
+    nameless = (
+        *("-netdev user,id=hostnet2", "-device virtio-net-pci,netdev=hostnet2,failover=on"),
+        *("-netdev user,id=hostnet3", "-device virtio-net-pci,netdev=hostnet3,failover=on"),
+    )
+    source, target = await lab.pair(devices=(*PAIR, *nameless), settled=False)
+    states = {"0000:00:03.0": "standby", "0000:00:04.0": "standby", "net1": "primary"}
+    for name, state in states.items():
+        await source.reaches("net_failover", state, name)
+    await source.command("migrate", uri=lab.uri())
+    await target.status("completed")
+    for name, state in states.items():
+        await target.reaches("net_failover", state, name)
 
 
 @scenario

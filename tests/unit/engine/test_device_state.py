@@ -14,6 +14,7 @@ from engine.device_state import (
     state_of_status,
     status_of,
 )
+from engine.journal import joint_state
 from engine.uri import parse_uri
 from statemachines.events import E
 from statemachines.runtime import Runtime
@@ -84,6 +85,25 @@ def test_what_is_saved_is_what_the_machines_of_the_target_start_from() -> None:
     assert found[Feature] == {standby: Feature.ACKED}
     assert found[NetFailover] == {standby: NetFailover.PRIMARY}
     assert found[Resume] == {0: Resume.RUN}
+
+
+def test_standbys_without_id_are_told_apart() -> None:
+    # They sit in the slots after the four ports, which are 1 to 4: what tells them apart.
+    nameless = [
+        word for n in (0, 1) for word in ("-device", f"virtio-net-pci,netdev=hs{n},failover=on")
+    ]
+    source = CommandedVm(*nameless)
+    assert set(joint_state(source.vm.runtime, source.vm.board)["standby"]) == {
+        "0000:00:05.0",
+        "0000:00:06.0",
+    }
+    first, second = source.vm.board.standbys
+    source.vm.fire(E.DRIVER_RESET, first)
+    message = save_state(source.vm, latched(source.vm.runtime))  # type: ignore[arg-type]
+    target = CommandedVm(*nameless, "-incoming", "defer")
+    target.vm.ram.write(0, source.vm.ram.read(0, source.vm.ram.size_bytes))
+    found = load_state(target.vm, message)
+    assert found[NetFailover] == {first: NetFailover.ABSENT, second: NetFailover.STANDBY}
 
 
 def test_a_state_that_does_not_load_changes_nothing() -> None:

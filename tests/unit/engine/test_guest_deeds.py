@@ -10,7 +10,7 @@ from devices.virtio_net import NetStatus
 from engine.board import StandbyEntry
 from engine.guest_deeds import perform
 from statemachines.events import E
-from statemachines.states import Feature, NetFailover, Standby
+from statemachines.states import Feature, NetFailover
 from tests.unit.engine.commands.commanded_vm import PAIR, CommandedVm
 
 BOTH = pytest.mark.parametrize("profile", ["native", "qemu-7.2"])
@@ -167,9 +167,14 @@ def test_a_deed_on_a_device_that_is_gone_is_dropped() -> None:
     assert not perform(machine.vm, E.DRIVER_RESET, index)
 
 
-def test_a_driver_without_patience_does_not_look_for_carrier_for_ever() -> None:
-    machine = CommandedVm("-guest", "link-delay=0s", *PAIR)
+@pytest.mark.parametrize("delay", ["0s", "5ms"])
+def test_a_driver_learns_of_carrier_and_does_not_look_for_it(delay: str) -> None:
+    machine = CommandedVm("-guest", f"link-delay={delay}", *PAIR)
+    index = standby(machine).index
     machine.execute("set_link", name="pri0", up=False)
     machine.live()
-    assert machine.vm.state(NetFailover, standby(machine).index) is NetFailover.PRIMARY
-    assert machine.vm.state(Standby, standby(machine).index) is Standby.DRIVER_OK
+    assert machine.vm.state(NetFailover, index) is NetFailover.PRIMARY_DOWN
+    assert machine.vm.guest.due_ms(uplink_ready=False) is None
+    machine.execute("set_link", name="pri0", up=True)
+    machine.live()
+    assert machine.vm.state(NetFailover, index) is NetFailover.PRIMARY

@@ -1,4 +1,4 @@
-"""engine.commands.devices: plugging, links, announcements, and what is shown of devices."""
+"""engine.commands.devices: plugging, its bounds, and what is shown of devices."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from devices.e1000e import E1000e
 from devices.errors import DeviceError
-from devices.virtio_net import VirtioNet
+from devices.guest_memory import IDENTIFIER_BYTES_MAX, STANDBYS_MAX
 from engine.journal import joint_state
+from engine.message_shape import NAME
 from statemachines.events import E
 from statemachines.states import NetFailover, Primary, Standby
-from tests.unit.engine.commands.commanded_vm import MAC, PAIR, PRIMARY, STANDBY, CommandedVm
+from tests.unit.engine.commands.commanded_vm import MAC, PAIR, STANDBY, CommandedVm
 
 BOTH = pytest.mark.parametrize("profile", ["native", "qemu-7.2"])
 HOTPLUGGED: dict[str, Any] = {
@@ -66,10 +66,11 @@ def test_a_primary_comes_and_goes(profile: str) -> None:
     assert path(machine) is NetFailover.STANDBY
 
 
-def test_the_guest_is_told_of_a_standby_that_is_added() -> None:
+@pytest.mark.parametrize("driver", ["virtio-net-pci", "virtio-net-pci-non-transitional"])
+def test_the_guest_is_told_of_a_standby_that_is_added(driver: str) -> None:
     machine = CommandedVm()
     assert machine.vm.guest.due_ms() is None
-    given = {"driver": "virtio-net-pci", "bus": "root0", "id": "net1", "netdev": "hs0"}
+    given = {"driver": driver, "bus": "root0", "id": "net1", "netdev": "hs0"}
     count = machine.settled_count
     machine.execute("device_add", **given, failover=True)
     assert machine.settled_count > count
@@ -232,103 +233,85 @@ def test_netdevs() -> None:
     )
 
 
-# -- links
-
-
-@pytest.mark.parametrize("name", ["net1", "hs0"])
-def test_the_link_of_a_standby(name: str) -> None:
-    machine = CommandedVm(*STANDBY)
-    (standby,) = machine.vm.board.standbys.values()
-    assert machine.execute("set_link", name=name, up=False) == {}
-    assert not standby.state.link_up
-    assert machine.execute("set_link", name=name, up=True) == {}
-    assert standby.state.link_up
-
-
-@pytest.mark.parametrize("name", ["pri0", "hs1"])
-def test_the_link_of_an_enslaved_primary(name: str) -> None:
-    machine = CommandedVm(*PAIR)
-    assert path(machine) is NetFailover.PRIMARY
-    machine.execute("set_link", name=name, up=False)
+@BOTH
+def test_a_standby_that_is_deleted_leaves_its_primary_an_ordinary_nic(profile: str) -> None:
+    """As hw/net/virtio-net.c does; the standby that comes again finds it."""
+    machine = CommandedVm(*PAIR, profile=profile)
+    machine.take_events()
+    machine.execute("device_del", id="net1")
+    assert [data.get("device") for _, data in machine.take_events()] == [None, "net1"]
+    assert shown(machine) == {"pri0"}
+    assert machine.vm.board.primaries == {}
+    given = {"driver": "virtio-net-pci", "bus": "root0", "id": "net1", "netdev": "hs0", "mac": MAC}
+    machine.execute("device_add", **given, failover=True)
     machine.live()
-    assert path(machine) is NetFailover.PRIMARY_DOWN
-    machine.execute("set_link", name=name, up=False)
-    machine.execute("set_link", name=name, up=True)
     assert path(machine) is NetFailover.PRIMARY
 
 
-def test_a_primary_that_has_no_link_yet_is_enslaved_without_carrier() -> None:
-    machine = CommandedVm("-S", *PAIR)
-    machine.execute("cont")
-    # Up to its plugging, not to its probing.
-    machine.live(for_ms=0)
-    machine.execute("set_link", name="pri0", up=False)
+@BOTH
+def test_a_standby_that_is_deleted_takes_its_hidden_primary_along(profile: str) -> None:
+    """QEMU keeps a hidden primary's options with the standby, and so loses them with it."""
+    machine = CommandedVm("-guest", "standby=off", *PAIR, profile=profile)
+    assert shown(machine) == {"net1"}
+    machine.execute("device_del", id="net1")
+    assert (shown(machine), machine.vm.board.primaries) == (set(), {})
+    machine.execute("device_add", **HOTPLUGGED)
+    assert shown(machine) == {"pri0"}
+
+
+# -- bounds
+
+
+def too_long(bytes_max: int) -> tuple[str, str]:
+    return "GenericError", f"Parameter 'id' expects an identifier of at most {bytes_max} bytes"
+
+
+@BOTH
+def test_an_id_is_one_that_a_target_can_be_told(profile: str) -> None:
+    machine = CommandedVm(profile=profile)
+    plain = {"driver": "virtio-rng-pci", "bus": "root0"}
+    longest = "x" * NAME.bytes_max
+    assert machine.refusal("device_add", **plain, id=longest + "x") == too_long(255)
+    assert shown(machine) == set()
+    assert machine.execute("device_add", **plain, id=longest) == {}
+
+
+@BOTH
+@pytest.mark.parametrize("before", [(), STANDBY])
+def test_an_id_of_a_primary_is_one_that_the_guest_can_note(
+    profile: str, before: tuple[str, ...]
+) -> None:
+    machine = CommandedVm(*before, profile=profile)
+    longest = "x" * IDENTIFIER_BYTES_MAX
+    given = {**HOTPLUGGED, "id": longest + "x"}
+    assert machine.refusal("device_add", **given) == too_long(63)
+    assert machine.vm.board.primaries == {}
+    assert machine.execute("device_add", **{**HOTPLUGGED, "id": longest}) == {}
     machine.live()
-    assert path(machine) is NetFailover.PRIMARY_DOWN
-    machine.execute("set_link", name="pri0", up=True)
+    if not before:
+        standby = {"driver": "virtio-net-pci", "bus": "root0", "id": "net1", "mac": MAC}
+        machine.execute("device_add", **standby, netdev="hs0", failover=True)
+        machine.live()
     assert path(machine) is NetFailover.PRIMARY
 
 
-def test_a_link_that_is_nobodys_business_moves_nothing() -> None:
-    machine = CommandedVm("-device", "e1000e,bus=root2,id=nic2,netdev=hs2", "-device", "e1000,id=a")
-    count = len(machine.entries)
-    for name in ("nic2", "a", "hs3"):
-        assert machine.execute("set_link", name=name, up=False) == {}
-    assert len(machine.entries) == count
-    states = machine.vm.board.states.values()
-    assert [s.link_up for s in states if isinstance(s, E1000e | VirtioNet)] == [False]
-
-
-def test_a_passed_through_card_is_no_net_client() -> None:
-    card = "vfio-pci,host=5e:00.2,id=hostdev0,bus=root1,failover_pair_id=net1"
-    machine = CommandedVm(*STANDBY, "-device", card)
-    for name in ("hostdev0", "root0", "nosuch"):
-        expected = ("DeviceNotFound", f"Device '{name}' not found")
-        assert machine.refusal("set_link", name=name, up=False) == expected
-
-
-# -- announcements
-
-
-ANNOUNCE = {"initial": 50, "max": 550, "rounds": 5, "step": 100}
-
-
-@pytest.mark.parametrize(
-    ("interfaces", "rounds"),
-    [({}, 5), ({"interfaces": ["net1"]}, 5), ({"interfaces": ["other"]}, 0)],
-)
-def test_announce_self(interfaces: dict[str, Any], rounds: int) -> None:
-    machine = CommandedVm(*PAIR)
-    count = machine.settled_count
-    assert machine.execute("announce-self", **ANNOUNCE, **interfaces) == {}
-    assert machine.vm.guest.memory.announce_rounds_left == rounds
-    assert (machine.settled_count > count) is (rounds > 0)
-    assert machine.vm.guest.announcements_due(machine.clock_ms) == (1 if rounds else 0)
-
-
-def test_a_guest_that_is_handed_over_announces_nothing() -> None:
-    """Its RAM has been sent: what is written now would be lost, or found to differ."""
-    machine = CommandedVm(*PAIR)
-    machine.migrate_until_handed_over()
-    assert machine.execute("announce-self", **ANNOUNCE) == {}
-    assert machine.vm.guest.memory.announce_rounds_left == 0
-
-
-def test_a_guest_that_is_not_here_yet_announces_nothing() -> None:
-    machine = CommandedVm("-incoming", "defer", *PRIMARY)
-    assert machine.execute("announce-self", **ANNOUNCE) == {}
-    assert machine.vm.guest.memory.announce_rounds_left == 0
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "expected"),
-    [("rounds", -1, "0 and 1000"), ("rounds", 1001, "0 and 1000"), ("step", 0, "1 and 10000")],
-)
-def test_announce_self_out_of_bounds(name: str, value: int, expected: str) -> None:
-    assert CommandedVm(*PAIR).refusal("announce-self", **{**ANNOUNCE, name: value}) == (
-        "GenericError",
-        f"Parameter '{name}' expects a value between {expected}",
-    )
+@BOTH
+def test_a_guest_is_given_no_more_standbys_than_it_drives(profile: str) -> None:
+    many = [
+        word
+        for number in range(STANDBYS_MAX)
+        for word in ("-device", f"virtio-net-pci,id=s{number},failover=on")
+    ]
+    machine = CommandedVm(*many, profile=profile)
+    before = joint_state(machine.vm.runtime, machine.vm.board)
+    given = {"driver": "virtio-net-pci", "bus": "root1", "id": "more"}
+    text = "Cannot attach more than 16 failover standbys: one guest drives no more"
+    assert machine.refusal("device_add", **given, failover=True) == ("GenericError", text)
+    assert shown(machine) == set()
+    assert joint_state(machine.vm.runtime, machine.vm.board) == before
+    assert machine.execute("device_add", **given, failover=False) == {}
+    with pytest.raises(DeviceError, match="more than 16"):
+        CommandedVm(*many, "-device", "virtio-net-pci,failover=on", profile=profile)
 
 
 def test_a_refused_primary_is_no_loss_and_changes_nothing() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import engine as engine_package
 from engine.qmp import introspection
 from engine.qmp.commands import COMMANDS
 from engine.qmp.events import EVENTS
@@ -33,6 +36,14 @@ def test_every_listed_type_is_used() -> None:
     kinds = ("command", "event")
     types = {entry["name"] for entry in SCHEMA if entry["meta-type"] not in kinds}
     assert types == {name for entry in SCHEMA for name in references(entry)}
+
+
+def test_every_event_is_emitted_somewhere() -> None:
+    """A client that finds an event listed may wait for it."""
+    engine = Path(engine_package.__file__).parent
+    declared = engine / "qmp" / "events.py"
+    written = "".join(path.read_text() for path in engine.rglob("*.py") if path != declared)
+    assert [name for name in EVENTS if not re.search(rf'mit\(\s*"{name}"', written)] == []
 
 
 def test_the_schema_has_the_shape_it_declares() -> None:

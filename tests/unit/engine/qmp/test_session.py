@@ -243,7 +243,6 @@ def test_events_wait_for_negotiation() -> None:
         ("FAILOVER_NEGOTIATED", {"device-id": "net1"}),
         ("DEVICE_DELETED", {"device": "pri0", "path": "/machine/peripheral/pri0"}),
         ("DEVICE_DELETED", {"path": "/machine/peripheral/net1/virtio-backend"}),
-        ("NIC_RX_FILTER_CHANGED", {"name": "net1", "path": "/machine/peripheral/net1"}),
         ("RESET", {"guest": False, "reason": "host-qmp-system-reset"}),
         ("SHUTDOWN", {"guest": False, "reason": "host-signal"}),
         ("X_REPLUG_IN_DOUBT", {}),
