@@ -23,7 +23,7 @@ from devices.errors import DeviceError
 from devices.frames import mac_text
 from devices.guest_memory import STANDBYS_MAX
 from devices.inventory import VirtualFunction
-from devices.options import Options
+from devices.options import Options, parse_bool
 from devices.pci import PciBus, PciDevice
 from devices.properties import PropertyValue
 from devices.vfio_pci import VfioPci, migration_blocker
@@ -82,7 +82,9 @@ class Hotplug:
     def _check_adoption(self, options: Options) -> None:
         """Refuse a standby for which two primaries wait already: it can have one."""
         waiting = self._board.topology.paired_with(str(options.get("id")))
-        if len(waiting) > 1 and self._vm.profile.checks_early and options.get("failover"):
+        given = options.get("failover")
+        is_standby = parse_bool("failover", given) if isinstance(given, str) else bool(given)
+        if len(waiting) > 1 and self._vm.profile.checks_early and is_standby:
             first, second = (str(device.id) for device in waiting[:2])
             raise DeviceError(texts.PRIMARY_SECOND % (options["id"], first, second))
 
@@ -225,7 +227,9 @@ class Hotplug:
             )
             board.standbys[index] = entry
             for earlier in board.topology.paired_with(entry.id) if entry.id else ():
-                primary = self._register(str(earlier.id), index, Options({}))
+                # One that was there before any standby needs no id (as in QEMU), but a name.
+                name = earlier.id or board.path_of(earlier)
+                primary = self._register(name, index, Options({}))
                 primary.device, primary.mac = earlier, self._nic_mac(earlier)
                 vm.fire(E.ADOPT, primary.index)
         if device.model.name == "vfio-pci" and migration_blocker(device.properties):

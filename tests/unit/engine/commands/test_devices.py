@@ -339,3 +339,16 @@ def test_a_standby_for_which_two_primaries_wait_is_refused() -> None:
     with pytest.raises(DeviceError, match="more than one primary device to 'net1': 'one' and"):
         CommandedVm(*waiting, *STANDBY)
     assert len(CommandedVm(*waiting, *STANDBY, profile="qemu-7.2").vm.board.primaries) == 2
+    device, standby = STANDBY
+    CommandedVm(*waiting, device, standby.replace("failover=on", "failover=off"))
+
+
+def test_primaries_without_id_are_told_apart_once_a_standby_takes_them() -> None:
+    waiting = (
+        *("-device", "vfio-pci,host=5e:00.2,bus=root1,failover_pair_id=net1"),
+        *("-device", "vfio-pci,host=5e:00.3,bus=root2,failover_pair_id=net1"),
+    )
+    machine = CommandedVm(*waiting, *STANDBY, profile="qemu-7.2")
+    names = [entry.id for entry in machine.vm.board.primaries.values()]
+    assert len(set(names)) == 2
+    assert "None" not in names
