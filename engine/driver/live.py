@@ -337,8 +337,8 @@ class LiveVm:
         now_ms = self.now_ms()
         was_stopped = now_ms - self._beat_ms > 2 * interval_ms
         self._beat_ms = now_ms
-        self._beat = self._clock.call_later(interval_ms, self._heartbeat)
         if self.vm.state(Link) is not Link.OPEN or not self.vm.profile.heartbeats:
+            self._beat = self._clock.call_later(interval_ms, self._heartbeat)
             return
         stream = self.outgoing if self.outgoing.connection else self.incoming
         if was_stopped:
@@ -346,7 +346,11 @@ class LiveVm:
             stream.heard_ms = now_ms
         # A limit below the peer's interval would take every peer for lost.
         limit_ms = max(self.vm.parameters.heartbeat_ms, 2 * interval_ms)
-        if now_ms - stream.heard_ms > limit_ms:
+        left_ms = stream.heard_ms + limit_ms - now_ms
+        # The next look is no later than the limit.
+        next_ms = min(interval_ms, left_ms) if left_ms > 0 else interval_ms
+        self._beat = self._clock.call_later(next_ms, self._heartbeat)
+        if left_ms <= 0:
             self._note_silence(limit_ms, is_source=stream is self.outgoing)
             self.vm.fire(E.LINK_SILENT)
         else:
