@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from engine.cli.migrate_options import MigrateOptions, UsageError, parse_migrate_arguments
 from engine.cli.progress import Display, JsonDisplay, LineDisplay, TerminalDisplay
-from engine.cli.steady import SteadyConsole, SteadyDisplay, complain
+from engine.cli.steady import SteadyConsole, SteadyDisplay, complain, settle_output
 from engine.cli.vm import read_text
 from engine.command_line import parse_vm_arguments
 from engine.command_line_error import CommandLineError
@@ -29,7 +29,9 @@ def run(arguments: list[str]) -> int:
         return ExitStatus.USAGE
     except SystemExit as ended:
         return int(ended.code or 0)
-    return asyncio.run(_migrate(options))
+    status = asyncio.run(_migrate(options))
+    settle_output()
+    return status
 
 
 async def _migrate(options: MigrateOptions) -> int:

@@ -3,7 +3,8 @@
 What may live here: what stands between a command that has to see something through and what it
 writes to meanwhile. Rules: the first write that fails is the last that is tried; a reader that has
 gone away (`| head -1`) has seen enough and is told nothing, any other failure is said once on
-stderr; what stdout still holds then is dropped, so that its end fails no more than its writing did.
+stderr; what a stream still holds then is dropped, so that its end fails no more than its writing
+did.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TextIO
 
 from rich.console import Console
 
@@ -69,10 +71,23 @@ def complain(sentence: str) -> None:
 
 def drop_stdout() -> None:
     """Let everything that is written to stdout, and what it still holds, go nowhere."""
+    _drop(sys.stdout)
+
+
+def settle_output() -> None:
+    """Write out what is still held, or drop it: failing at the end, it would be the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            _drop(stream)
+
+
+def _drop(stream: TextIO) -> None:
     # ValueError: it is none that has a descriptor.
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         try:
-            os.dup2(nowhere, sys.stdout.fileno())
+            os.dup2(nowhere, stream.fileno())
         finally:
             os.close(nowhere)
