@@ -82,9 +82,10 @@ class Hotplug:
     def _check_adoption(self, options: Options) -> None:
         """Refuse a standby for which two primaries wait already: it can have one."""
         waiting = self._board.topology.paired_with(str(options.get("id")))
+        if len(waiting) < 2 or not self._vm.profile.checks_early:
+            return
         given = options.get("failover")
-        is_standby = parse_bool("failover", given) if isinstance(given, str) else bool(given)
-        if len(waiting) > 1 and self._vm.profile.checks_early and is_standby:
+        if parse_bool("failover", given) if isinstance(given, str) else given:
             first, second = (str(device.id) for device in waiting[:2])
             raise DeviceError(texts.PRIMARY_SECOND % (options["id"], first, second))
 
