@@ -168,7 +168,10 @@ class Ram(Protocol):
         ...
 
     def dirty_among(self, runs: Runs) -> Runs:
-        """Return those of these pages that are known to be marked, and leave their marks."""
+        """Return those of these pages that are marked, and leave their marks.
+
+        Pages that never held anything may be among them, though `take_dirty` leaves those out.
+        """
         ...
 
     def stop_tracking(self) -> None:

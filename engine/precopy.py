@@ -9,8 +9,8 @@ Pages are handed out in portions that any number of channels take by turns. A po
 about PORTION_MS to write: less would cost more in handing it out, more would be longer than a
 cancel, a new bandwidth limit or a look at the progress should wait. They go from the top of RAM
 down, and what was written again meanwhile is left out of all passes but the last (as Xen's
-xc_domain_save does): the models' guests, and a PC's firmware, work at the bottom, so what is
-written most has the most time to show.
+xc_domain_save does): the guest model works at the bottom, so what it writes most has the most time
+to show. A guest that works at the top gains less, and loses nothing.
 """
 
 from __future__ import annotations

@@ -50,7 +50,8 @@ class Outgoing:
     ) -> None:
         """Be the source of migrations.
 
-        `connect` opens a channel to a URI, `new_name` makes the name of a migration.
+        `connect` opens a channel to a URI, `new_name` makes the name of a migration; `in_thread`
+        does what would hold up the guest.
         """
         self._vm = vm
         self._new_name = new_name
