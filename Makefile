@@ -49,5 +49,5 @@ bench: $(STAMP) ## Measure the headline figures, each beside its rival
 	@$(BIN)/python -m benchmarks.checker
 	@$(BIN)/python -m benchmarks.dirty
 
-bench-ram: $(STAMP) ## Measure migrations of 4 GiB beside QEMU's (needs QEMU, 13 GiB free, half an hour)
+bench-ram: $(STAMP) ## Measure migrations of 4 GiB beside QEMU's (needs QEMU, 13 GiB free, over an hour)
 	@$(BIN)/python -m benchmarks.ram
