@@ -66,10 +66,11 @@ class PendingBytes:
         pending = len(self)
         # Moving up is paid for by the spent half; growing by the doubling.
         if self._start * 2 < len(self._room) or pending + size > len(self._room):
-            room = bytearray(max(2 * len(self._room), pending + size, _ROOM_BYTES_MIN))
+            larger = bytearray(max(2 * len(self._room), pending + size, _ROOM_BYTES_MIN))
             with self.view(pending) as kept:
-                room[:pending] = kept
-            self._room = room
+                larger[:pending] = kept
+            self._room = larger
         else:
-            self._room[:pending] = self._room[self._start : self._end]
+            with memoryview(self._room) as room, self.view(pending) as kept:
+                room[:pending] = kept
         self._start, self._end = 0, pending

@@ -28,11 +28,11 @@ from typing import TypeAlias
 import numpy as np
 
 from devices.guest_memory import WORKLOAD_FIRST_PAGE
-from devices.page_copies import Pages, gather
+from devices.page_copies import Pages, gather, page_buffer
 from devices.page_runs import Marks, Runs, one_run, page_count, split, union
 from devices.ram import PAGE_BYTES, Ram
 from devices.varied_pages import varied_marks
-from devices.zero_pages import filled_marks, nonzero_marks
+from devices.zero_pages import filled_marks
 from engine.adaptive_compression import SAMPLE_BYTES, AdaptiveCompression
 from engine.codec import StreamEncoder
 from engine.messages import RamPages, ZeroPages
@@ -46,9 +46,9 @@ _NO_MARKS: Marks = np.zeros(0, dtype=np.bool_)
 FRAME_PAGES = 512
 #: To so much of its size something has to shrink, or it does not compress.
 _SHRUNK_MAX = 0.95
-#: With less room than this in a frame no more is looked for: the start of it would cost more.
-_ROOM_PAGES_MIN = 192
-#: Every so many pages one is looked at to tell whether all of them may be zero.
+#: So many pages are looked at in one go: what is found fills frames, and the cache holds it.
+_LOOK_PAGES = 2048
+#: Every so many pages one is looked at to tell whether all of them may have contents.
 _PROBED = 64
 
 
@@ -105,7 +105,7 @@ class RamSender:
         self.limit_ms_per_byte = 0.0
         self._encoder = encoder
         self._read, self._packed, self._sorted = (
-            np.empty((FRAME_PAGES, PAGE_BYTES), dtype=np.uint8) for _ in range(3)
+            page_buffer(FRAME_PAGES, PAGE_BYTES) for _ in range(3)
         )
 
     def send(
@@ -198,51 +198,58 @@ class _Packing:
         self._read = read
         self._packed = packed
         self._are_still = are_still
+        #: Pages that seem to have contents, all of them.
+        self._likely = RunQueue()
+        #: Pages that were seen to have contents, and are not copied yet.
+        self._found = RunQueue()
         self._zeros: list[Runs] = []
 
     def next(self) -> tuple[Runs, Pages]:
         """Return the next pages with contents, and these; none when all are done."""
-        found: list[Runs] = []
-        filled = 0
-        while len(self._queue) and FRAME_PAGES - filled >= _ROOM_PAGES_MIN:
-            runs = self._queue.take(FRAME_PAGES - filled)
-            seem_filled, seem_zero = self._probe(runs)
-            if not seem_filled:
-                # Nothing is copied that turns out to be zero.
-                marks = self._filled(runs, seem_zero=seem_zero)
-                if not marks.any():
-                    self._zeros.append(runs)
-                    continue
-                contents, zeros = split(runs, marks)
-                pages = page_count(contents)
-                gather(self._rows, contents, self._packed[filled : filled + pages])
+        while True:
+            is_whole = len(self._found) >= FRAME_PAGES
+            if is_whole or (len(self._found) and (len(self._likely) or not len(self._queue))):
+                return self._pack(self._found.take(FRAME_PAGES))
+            if len(self._likely):
+                contents, packed = self._copy(self._likely.take(FRAME_PAGES))
+                if len(contents):
+                    return contents, packed
+            elif len(self._queue):
+                self._look_at(self._queue.take(_LOOK_PAGES))
             else:
-                # Looked at once they are here: the copy is in the cache, and is what is sent.
-                read = self._pages(runs)
-                marks = filled_marks(read.view(np.uint64))
-                if marks.all() and not filled:
-                    return runs, read
-                contents, zeros = split(runs, marks)
-                pages = page_count(contents)
-                read.compress(marks, axis=0, out=self._packed[filled : filled + pages])
-            filled += pages
-            found.append(contents)
-            self._zeros.append(zeros)
-        return _joined(found), self._packed[:filled]
+                return _NO_RUNS, self._packed[:0]
 
-    def _probe(self, runs: Runs) -> tuple[bool, bool]:
-        """Guess from a few of the pages whether all hold contents, and whether all are zero."""
-        if len(runs) != 1:
-            return True, False
-        first_words = self._rows[runs[0, 0] : runs[0, 1] : _PROBED].view(np.uint64)[:, 0]
-        return bool(first_words.all()), not first_words.any()
+    def _look_at(self, runs: Runs) -> None:
+        """Sort pages, unless they are to be looked at once they are copied."""
+        if len(runs) != 1 or self._seem_filled(runs):
+            self._likely = RunQueue(runs)
+            return
+        # Nothing is copied that turns out to be zero.
+        marks = filled_marks(self._rows[runs[0, 0] : runs[0, 1]])
+        contents, zeros = split(runs, marks)
+        self._found = RunQueue(union(self._found.rest(), contents))
+        self._zeros.append(zeros)
 
-    def _filled(self, runs: Runs, *, seem_zero: bool) -> Marks:
-        """Look at pages in a row where they are."""
-        rows = self._rows.view(np.uint64)
-        if seem_zero:
-            return filled_marks(rows[runs[0, 0] : runs[0, 1]])
-        return nonzero_marks(rows, runs)
+    def _seem_filled(self, runs: Runs) -> bool:
+        """Guess from a few of the pages whether all hold contents."""
+        return bool(self._rows[runs[0, 0] : runs[0, 1] : _PROBED].view(np.uint64)[:, 0].all())
+
+    def _copy(self, runs: Runs) -> tuple[Runs, Pages]:
+        """Copy pages, and look at them once they are here: what is in the cache is what is sent."""
+        read = self._pages(runs)
+        marks = filled_marks(read)
+        if marks.all():
+            return runs, read
+        contents, zeros = split(runs, marks)
+        self._zeros.append(zeros)
+        packed = self._packed[: page_count(contents)]
+        read.compress(marks, axis=0, out=packed)
+        return contents, packed
+
+    def _pack(self, contents: Runs) -> tuple[Runs, Pages]:
+        packed = self._packed[: page_count(contents)]
+        gather(self._rows, contents, packed)
+        return contents, packed
 
     def _pages(self, runs: Runs) -> Pages:
         """Return pages as they will be sent: a copy, or where they are in a row and stay so."""
