@@ -48,8 +48,13 @@ class DirtyRecord(Protocol):
         """Note a write to each of these pages."""
         ...
 
-    def take(self) -> Runs:
-        """Return the marked pages and clear their marks."""
+    def take(self, *, ahead: bool = False) -> Runs:
+        """Return the marked pages and clear their marks.
+
+        With `ahead`, after a start with every page, this does not wait for `prepare`. A page may
+        then be read once `among` has been asked about it, or once pages are taken again: what is
+        written to it before that need not be marked.
+        """
         ...
 
     def among(self, runs: Runs) -> Runs:
@@ -98,7 +103,7 @@ class DirtyBitmap:
         if self._is_started:
             self._marks[indexes] = True
 
-    def take(self) -> Runs:
+    def take(self, *, ahead: bool = False) -> Runs:
         taken = runs_of_marks(self._marks)
         self._marks[indexes_of(taken)] = False
         return taken

@@ -163,8 +163,13 @@ class Ram(Protocol):
         """Do what takes long of having started, in whatever thread; or who first asks does it."""
         ...
 
-    def take_dirty(self) -> Runs:
-        """Return the marked pages, and clear their marks."""
+    def take_dirty(self, *, ahead: bool = False) -> Runs:
+        """Return the marked pages, and clear their marks.
+
+        With `ahead`, where every page is marked, this does not wait until writes are recorded. A
+        page may then be read once `dirty_among` has been asked about it, or once the marked pages
+        are taken again.
+        """
         ...
 
     def dirty_among(self, runs: Runs) -> Runs:
@@ -289,8 +294,8 @@ class BitmapRam:
     def prepare_tracking(self) -> None:
         self._record.prepare()
 
-    def take_dirty(self) -> Runs:
-        return self._record.take()
+    def take_dirty(self, *, ahead: bool = False) -> Runs:
+        return self._record.take(ahead=ahead)
 
     def dirty_among(self, runs: Runs) -> Runs:
         return self._record.among(runs)

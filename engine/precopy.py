@@ -26,7 +26,7 @@ from engine.wire_runs import RunQueue
 MEASURED_BYTES_MIN = 256 << 10
 MEASURED_MS = 1000.0
 #: How long it should take to write a portion.
-PORTION_MS = 50.0
+PORTION_MS = 100.0
 #: The same for all channels together while the bandwidth is limited.
 LIMITED_PORTION_MS = 25.0
 #: Bounds of a portion: 64 KiB and 64 MiB. The first one of a migration has 1 MiB.
@@ -59,6 +59,8 @@ class Precopy:
         self._synchronised_ms = 0.0
         #: Pages that this pass has left out: they are dirty, and known.
         self._left_out_pages = 0
+        #: Whether the pages of the first pass have been taken.
+        self.is_collected = False
         statistics.total_bytes = ram.size_bytes
         statistics.expected_downtime_ms = downtime_limit_ms
         statistics.bandwidth_bytes_per_second = bandwidth_bytes_per_second
@@ -86,8 +88,12 @@ class Precopy:
         return self._statistics.passes
 
     def collect(self, now_ms: float) -> None:
-        """Take the pages of the first pass: all that hold anything by now."""
-        self._take(self._ram.take_dirty(), now_ms)
+        """Take the pages of the first pass: all that hold anything by now.
+
+        RAM need not be protected yet: `portion` asks about each of them before it is read.
+        """
+        self.is_collected = True
+        self._take(self._ram.take_dirty(ahead=True), now_ms)
 
     def count_pass(self) -> int:
         """Begin a pass that has nothing to send, and return its number: memory is handed over."""

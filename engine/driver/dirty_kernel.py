@@ -8,9 +8,13 @@ The rules:
 1. The kernel notes stores, and what system calls put into memory, through the one mapping it was
    given. It sees no store through another mapping and no write to the file: nobody may have
    either while this records, which memory.py sees to.
-2. To start with every page costs nothing, but before anything is taken all of it is protected: 20
-   ms for a GiB, which `prepare` may do in a thread. One that was given up may still be under way
-   when the next begins, which waits for it: it would undo what has been noted by then.
+2. To start with every page costs nothing. All of it is protected by and by, from the top down: 20
+   to 40 ms for a GiB, which `prepare` does in a thread while what is protected already is sent.
+   Who asks what was written of some pages (`among`) waits until they are protected, and may read
+   them then. What was used when it was protected, and was not taken before, is given out with the
+   next ones: it may have been written to in between, and nobody saw it.
+   A thread that was given up may still be at it when the next begins, which waits for it: it would
+   undo what has been noted by then.
 3. The kernel names pages that hold nothing as well (see there). They are not asked for their
    contents, which would allocate them: `holding` says which have any.
 4. To stop only stops asking. Undoing the protection takes 25 ms for a GiB, in the middle of a
@@ -36,6 +40,8 @@ from devices.ram import PAGE_BYTES
 from engine.driver.write_protection import WriteProtection
 
 _NONE = one_run(0, 0)
+#: Pages protected in one go: 64 MiB, a few milliseconds.
+_PROTECTED_PAGES = 16_384
 
 
 class KernelDirtyRecord:
@@ -53,28 +59,32 @@ class KernelDirtyRecord:
         self._protection = WriteProtection(address, size_bytes)
         self._all = one_run(0, size_bytes // PAGE_BYTES)
         self._holding = holding
-        #: What counts as marked whatever was written, until the first `take`.
+        #: What counts as marked whatever was written, until the next `take`.
         self._given = _NONE
+        #: What was taken of all pages while not all were protected.
+        self._taken = self._all
+        #: What held contents when their protection began; what came later came by the mapping.
+        self._held = _NONE
         self._is_started = False
-        self._is_protected = False
         self._starts = 0
-        self._protecting = threading.Lock()
+        #: Pages below this one are still to be protected.
+        self._unprotected = 0
+        self._is_protecting = False
+        self._turn = threading.Condition(threading.Lock())
 
     def start(self, dirty: Runs) -> None:
-        self._given = dirty
-        self._is_started = True
-        self._is_protected = False
-        self._starts += 1
+        with self._turn:
+            self._given = dirty
+            self._taken = self._all
+            self._is_started = True
+            self._starts += 1
+            self._unprotected = int(self._all[0, 1])
         if page_count(dirty) < page_count(self._all):
             # Writes to the others count from now on.
             self.prepare()
 
     def prepare(self) -> None:
-        with self._protecting:
-            start = self._starts
-            if self._is_started and not self._is_protected:
-                self._protect()
-                self._is_protected = start == self._starts
+        self._protect_down_to(0)
 
     def mark(self, first_page: int, end_page: int) -> None:
         """Do nothing: the kernel has seen it."""
@@ -82,18 +92,29 @@ class KernelDirtyRecord:
     def mark_scattered(self, indexes: Indexes) -> None:
         """Do nothing: the kernel has seen it."""
 
-    def take(self) -> Runs:
+    def take(self, *, ahead: bool = False) -> Runs:
         if not self._is_started:
             return _NONE
+        if ahead and page_count(self._given) == page_count(self._all):
+            return self._take_ahead()
         self.prepare()
         given, self._given = self._given, _NONE
         return self._holding(union(given, self._written(protect=True)))
 
+    def _take_ahead(self) -> Runs:
+        self._protect_down_to(int(self._all[0, 1]) - 1)
+        # What is protected from here on is held against what was taken.
+        with self._turn:
+            written = self._written(self._unprotected, protect=True)
+            self._taken = union(self._held, self._holding(written))
+            self._given = _NONE
+            return self._taken
+
     def among(self, runs: Runs) -> Runs:
         if not (self._is_started and len(runs)):
             return _NONE
-        self.prepare()
-        start, end = int(runs[0, 0]) * PAGE_BYTES, int(runs[-1, 1]) * PAGE_BYTES
+        start, end = int(runs[0, 0]), int(runs[-1, 1])
+        self._protect_down_to(start)
         return intersection(runs, union(self._given, self._written(start, end, protect=False)))
 
     def count(self) -> int:
@@ -113,16 +134,49 @@ class KernelDirtyRecord:
     def close(self) -> None:
         """Let go of the mapping."""
         self._is_started = False
-        with self._protecting:
+        with self._turn:
+            self._turn.wait_for(lambda: not self._is_protecting)
             self._protection.close()
 
-    def _written(self, start: int = 0, end: int | None = None, *, protect: bool) -> Runs:
-        end = self._size_bytes if end is None else end
-        return self._protection.scan(start, end, protect=protect) // PAGE_BYTES
+    def _written(self, first: int = 0, end: int | None = None, *, protect: bool) -> Runs:
+        end = int(self._all[0, 1]) if end is None else end
+        if first >= end:
+            return _NONE
+        found = self._protection.scan(first * PAGE_BYTES, end * PAGE_BYTES, protect=protect)
+        return found // PAGE_BYTES
 
-    def _protect(self) -> None:
-        """Protect all that holds contents, and whatever else has been used."""
-        written = self._written(protect=True)
+    def _protect_down_to(self, page: int) -> None:
+        """Have all pages from this one on protected, by whoever is at it."""
+        with self._turn:
+            while self._is_started and self._unprotected > page:
+                if self._is_protecting:
+                    self._turn.wait()
+                else:
+                    self._protect_next()
+
+    def _protect_next(self) -> None:
+        """Protect the next pages, letting others take their turn meanwhile."""
+        start, end = self._starts, self._unprotected
+        first = max(end - _PROTECTED_PAGES, 0)
+        self._is_protecting = True
+        self._turn.release()
+        try:
+            if end == self._all[0, 1]:
+                self._held = self._holding(self._all)
+            written = self._protect(first, end)
+        finally:
+            self._turn.acquire()
+            self._is_protecting = False
+            self._turn.notify_all()
+        if start == self._starts:
+            self._unprotected = first
+            self._given = union(self._given, difference(written, self._taken))
+
+    def _protect(self, first: int, end: int) -> Runs:
+        """Protect what holds contents, and whatever else has been used; return what was not."""
+        written = self._written(first, end, protect=True)
+        held = intersection(self._held, one_run(first, end))
         # What the scan did not name is protected already, or is in the file and not mapped yet.
-        for first, end in difference(self._holding(self._all), written).tolist():
-            self._protection.protect(first * PAGE_BYTES, end * PAGE_BYTES)
+        for start, after in difference(held, written).tolist():
+            self._protection.protect(start * PAGE_BYTES, after * PAGE_BYTES)
+        return written

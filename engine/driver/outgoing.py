@@ -186,7 +186,7 @@ class Outgoing:
             self._not_tracked(error)
             return
         if not self._shares:
-            # While the guest ejects its primary; who takes the first pages waits for it.
+            # While the guest ejects its primary, and while the first pages are sent.
             self._prepared = asyncio.ensure_future(self._in_thread(vm.ram.prepare_tracking))
             # That it failed is no matter where the migration ends before.
             self._prepared.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -281,13 +281,15 @@ class Outgoing:
             self._passed(precopy.count_pass())
             vm.fire(E.CONVERGED)
             return
-        if self._prepared is not None:
-            await self._prepared
-            self._prepared = None
+        if not precopy.is_collected:
             precopy.collect(vm.world.now_ms())
         while True:
             if not await path.send_pass(precopy):
                 return
+            if self._prepared is not None:
+                # What was sent is protected; what holds nothing may not be yet.
+                await self._prepared
+                self._prepared = None
             precopy.downtime_limit_ms = vm.parameters.downtime_limit_ms
             self._passed(precopy.synchronise(vm.world.now_ms()))
             path.end_pass(precopy.passed())

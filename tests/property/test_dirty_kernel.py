@@ -6,19 +6,26 @@ never touched.
 
 from __future__ import annotations
 
+from itertools import islice
+from unittest import mock
+
 import numpy as np
 from hypothesis import given
 
 from devices.page_runs import difference, one_run
 from devices.ram import PAGE_BYTES
+from engine.driver import dirty_kernel
 from engine.driver.guest_ram import GuestRam
 from engine.driver.memory import GuestMemory
 from engine.profile import DirtyTracking
+from engine.wire_runs import RunQueue
 from tests.integration.kernel_tracking import needs_the_kernel
 from tests.property.test_ram_dirty import PAGES, Pass, Scatter, Step, Write, Zero, steps
 
 #: Where the pages of a schedule begin.
 FIRST = 512 - PAGES // 2
+#: Pages sent in one go of a first pass.
+PORTION_PAGES = 3
 RAM_BYTES = 2 * 512 * PAGE_BYTES
 
 
@@ -57,9 +64,43 @@ class Side:
         taken: list[list[int]] = dirty.tolist()
         return taken
 
+    def send_ahead(self, meanwhile: list[Write | Scatter | Zero]) -> None:
+        """Send a first pass from the top down, protected only as it goes, while the guest writes.
+
+        One step is done before each portion, be it above or below it.
+        """
+        queue = RunQueue(self.ram.take_dirty(ahead=True))
+        writes = iter(meanwhile)
+        while len(queue):
+            for step in islice(writes, 1):
+                self.write(step)
+            runs = queue.take_last(PORTION_PAGES)
+            for first, end in difference(runs, self.ram.dirty_among(runs)).tolist():
+                pages = self.ram.page_view(first, end - first)
+                self.target.receive_view(first, end - first)[:] = pages
+        for step in writes:
+            self.write(step)
+
     def close(self) -> None:
         for memory in self.memories:
             memory.close()
+
+
+@needs_the_kernel
+@given(before=steps, meanwhile=steps)
+def test_no_write_is_missed_while_ram_is_still_to_be_protected(
+    before: list[Step], meanwhile: list[Step]
+) -> None:
+    side = Side(DirtyTracking.KERNEL)
+    with mock.patch.object(dirty_kernel, "_PROTECTED_PAGES", PORTION_PAGES + 1):
+        for step in before:
+            if not isinstance(step, Pass):
+                side.write(step)
+        side.ram.start_tracking(all_dirty=True)
+        side.send_ahead([step for step in meanwhile if not isinstance(step, Pass)])
+        side.send_pass()
+    assert bytes(side.ram.view()) == bytes(side.target.view())
+    side.close()
 
 
 @needs_the_kernel

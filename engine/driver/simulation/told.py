@@ -98,9 +98,9 @@ class _ToldRecord(DirtyBitmap):
         self._fail()
         super().start(dirty)
 
-    def take(self) -> Runs:
+    def take(self, *, ahead: bool = False) -> Runs:
         self._fail()
-        return super().take()
+        return super().take(ahead=ahead)
 
     def _fail(self) -> None:
         if self.fails:
