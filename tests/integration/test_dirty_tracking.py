@@ -6,7 +6,6 @@ import gc
 import mmap
 import os
 import re
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -306,78 +305,6 @@ def test_a_kernel_that_cannot_is_replaced_unless_it_was_asked_for(
     assert GuestRam(memory).tracked_by == "bitmap"
     with pytest.raises(GuestMemoryError, match="dirty_tracking=bitmap"):
         GuestRam(memory, DirtyTracking.KERNEL)
-
-
-class Waiting:
-    """Says that every page may hold contents, the first time not before it is let."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-        self.is_asked, self.may_go = threading.Event(), threading.Event()
-
-    def __call__(self, some: Runs) -> Runs:
-        self.calls += 1
-        self.is_asked.set()
-        self.may_go.wait()
-        return some
-
-
-@needs_the_kernel
-def test_a_start_that_was_given_up_is_over_before_the_next_begins(memory: GuestMemory) -> None:
-    holding = Waiting()
-    everything = runs((0, PAGES))
-    address = np.frombuffer(memory.buffer, dtype=np.uint8).ctypes.data
-    record = dirty_kernel.KernelDirtyRecord(address, PAGES * PAGE_BYTES, holding)
-    record.start(everything)
-    given_up = threading.Thread(target=record.prepare)
-    given_up.start()
-    holding.is_asked.wait()
-    record.stop()
-    record.start(everything)
-    following = threading.Thread(target=record.prepare)
-    following.start()
-    holding.may_go.set()
-    for thread in (given_up, following):
-        thread.join()
-    assert holding.calls == 2, "the first does not count for the second"
-    memory.buffer[0] = 1
-    assert record.among(everything).tolist() == everything.tolist()
-    assert record.take().tolist() == everything.tolist()
-    memory.buffer[5 * PAGE_BYTES] = 1
-    assert record.among(runs((0, 4), (5, 9))).tolist() == [[5, 6]]
-    assert record.take().tolist() == [[5, 6]]
-    assert holding.calls == 4
-    record.close()
-    record.start(everything)
-    with pytest.raises(OSError, match="let go of"):
-        record.take()
-
-
-@needs_the_kernel
-def test_what_is_written_while_ram_is_being_protected_is_not_lost(memory: GuestMemory) -> None:
-    ram = GuestRam(memory, DirtyTracking.KERNEL)
-    is_over = threading.Event()
-
-    def write() -> None:
-        number = 0
-        while not is_over.is_set():
-            number += 1
-            for index in range(0, PAGES, 7):
-                memory.buffer[index * PAGE_BYTES] = number % 256
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    ram.start_tracking(all_dirty=True)
-    ram.prepare_tracking()
-    copy = bytearray(PAGES * PAGE_BYTES)
-    for _ in range(3):
-        for index in dirty_pages(ram):
-            copy[index * PAGE_BYTES : (index + 1) * PAGE_BYTES] = ram.page_view(index, 1)
-    is_over.set()
-    writer.join()
-    for index in dirty_pages(ram):
-        copy[index * PAGE_BYTES : (index + 1) * PAGE_BYTES] = ram.page_view(index, 1)
-    assert copy == ram.view()
 
 
 @needs_the_kernel

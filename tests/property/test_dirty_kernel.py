@@ -91,8 +91,8 @@ class Side:
 def test_no_write_is_missed_while_ram_is_still_to_be_protected(
     before: list[Step], meanwhile: list[Step]
 ) -> None:
-    side = Side(DirtyTracking.KERNEL)
-    with mock.patch.object(dirty_kernel, "_PROTECTED_PAGES", PORTION_PAGES + 1):
+    with mock.patch.object(dirty_kernel, "_PIECE_PAGES", PORTION_PAGES + 1):
+        side = Side(DirtyTracking.KERNEL)
         for step in before:
             if not isinstance(step, Pass):
                 side.write(step)
