@@ -49,4 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"replug: expected a subcommand, got {came}\n\n{usage()}", file=sys.stderr)
         return 2
     run: Callable[[list[str]], int] = import_module(_SUBCOMMANDS[given[0]][0]).run
-    return run(given[1:])
+    try:
+        status = run(given[1:])
+        # Here, not at the end of the process, where it could not be said in one line.
+        sys.stdout.flush()
+    except BrokenPipeError:
+        print(f"replug {given[0]}: nobody reads what it writes any more", file=sys.stderr)
+        import_module("engine.cli.steady").settle_output()
+        return 1
+    return status

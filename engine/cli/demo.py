@@ -57,6 +57,8 @@ def run(arguments: list[str]) -> int:
         if not given.json:
             print(_opening(options))
         report = asyncio.run(Demo(options, display.show).run()).as_json()
+    except BrokenPipeError:
+        raise
     except (DemoError, OSError) as error:
         print(f"replug demo: {error}", file=sys.stderr)
         return 1

@@ -98,3 +98,14 @@ def test_interrupted_it_says_so() -> None:
     assert process.returncode == 130
     assert "interrupted" in errors
     assert "Traceback" not in errors
+
+
+def test_it_ends_when_nobody_reads_on() -> None:
+    process = demo(*SMALL)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == "replug demo: nobody reads what it writes any more\n"
+    process.stderr.close()
+    assert process.wait() == 1
