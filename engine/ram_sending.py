@@ -30,7 +30,7 @@ import numpy as np
 from devices.guest_memory import WORKLOAD_FIRST_PAGE
 from devices.page_copies import Pages, gather, page_buffer
 from devices.page_runs import Marks, Runs, one_run, page_count, split, union
-from devices.ram import PAGE_BYTES, Ram
+from devices.ram import PAGE_BYTES
 from devices.varied_pages import varied_marks
 from devices.zero_pages import filled_marks
 from engine.adaptive_compression import SAMPLE_BYTES, AdaptiveCompression
@@ -91,13 +91,13 @@ class RamSender:
 
     def __init__(
         self,
-        ram: Ram,
+        contents: memoryview,
         encoder: StreamEncoder,
         compression: Compression = Compression.NEVER,
         now_ms: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        """Send this RAM, for one migration, with an encoder that can compress it if it is to."""
-        self._rows = np.frombuffer(ram.stream_view(), dtype=np.uint8).reshape(-1, PAGE_BYTES)
+        """Send RAM that is seen like this, with an encoder that can compress it if it is to."""
+        self._rows = np.frombuffer(contents, dtype=np.uint8).reshape(-1, PAGE_BYTES)
         self._compression = compression
         self._adaptive = AdaptiveCompression()
         self._now_ms = now_ms

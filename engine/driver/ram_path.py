@@ -33,7 +33,8 @@ class RamPath:
         self._connection = connection
         self._channels = channels
         compression = _compression(vm, has_channels=bool(channels))
-        self._lanes = [Lane(each, vm, compression) for each in channels or [connection]]
+        contents = vm.ram.stream_view()
+        self._lanes = [Lane(each, vm, contents, compression) for each in channels or [connection]]
         self._bucket = TokenBucket(vm.world.now_ms())
         self._window = Sent()
         self._window_ms = 0.0
@@ -125,12 +126,14 @@ def _compression(vm: Vm, *, has_channels: bool) -> Compression:
 class Lane:
     """One channel as a way for RAM."""
 
-    def __init__(self, connection: Connection, vm: Vm, compression: Compression) -> None:
+    def __init__(
+        self, connection: Connection, vm: Vm, contents: memoryview, compression: Compression
+    ) -> None:
         self._connection = connection
         if compression is not Compression.NEVER:
             connection.encoder.compress_ram(vm.parameters.zstd_level)
         #: What makes its frames.
-        self.sender = RamSender(vm.ram, connection.encoder, compression, vm.world.now_ms)
+        self.sender = RamSender(contents, connection.encoder, compression, vm.world.now_ms)
 
     def has_ended(self) -> bool:
         """Say whether it was closed or lost; may be asked from any thread."""

@@ -67,7 +67,7 @@ def test_compressed_it_is_less_and_arrives_the_same() -> None:
     source, target = BitmapRam(bytearray(TEXT * PAGES)), filled(2)
     encoder = StreamEncoder()
     encoder.compress_ram(1)
-    sender = RamSender(source, encoder, Compression.ALWAYS)
+    sender = RamSender(source.stream_view(), encoder, Compression.ALWAYS)
     stream, sent = written(sender.send(1, one_run(0, PAGES), lambda: False))
     assert sent.normal_pages == PAGES
     assert sent.wire_bytes == len(stream) < PAGES * PAGE_BYTES // 100
@@ -79,7 +79,7 @@ def test_what_does_not_compress_goes_as_it_is() -> None:
     noise = np.random.default_rng(1).integers(1, 255, PAGES * PAGE_BYTES, dtype=np.uint8)
     encoder = StreamEncoder()
     encoder.compress_ram(1)
-    sender = RamSender(BitmapRam(noise), encoder, Compression.ALWAYS)
+    sender = RamSender(BitmapRam(noise).stream_view(), encoder, Compression.ALWAYS)
     stream, _ = written(sender.send(1, one_run(0, 1), lambda: False))
     assert len(stream) > PAGE_BYTES * 0.9
 
@@ -87,7 +87,7 @@ def test_what_does_not_compress_goes_as_it_is() -> None:
 def compressed(ram: BitmapRam, pages: int) -> tuple[bytes, StreamEncoder]:
     encoder = StreamEncoder()
     encoder.compress_ram(1)
-    sender = RamSender(ram, encoder, Compression.ALWAYS)
+    sender = RamSender(ram.stream_view(), encoder, Compression.ALWAYS)
     return written(sender.send(1, one_run(0, pages), lambda: False))[0], encoder
 
 
@@ -123,7 +123,9 @@ def test_where_it_adapts_it_compresses_on_a_slow_link_only(send_ms: float, is_le
 
     encoder = StreamEncoder()
     encoder.compress_ram(1)
-    sender = RamSender(BitmapRam(bytearray(TEXT * PAGES)), encoder, Compression.ADAPTIVE, now_ms)
+    sender = RamSender(
+        BitmapRam(bytearray(TEXT * PAGES)).stream_view(), encoder, Compression.ADAPTIVE, now_ms
+    )
     sizes = []
     for _ in range(20):
         sending = sender.send(1, one_run(0, FRAME_PAGES), lambda: False)
@@ -150,7 +152,9 @@ def scattered() -> Runs:
 def test_what_is_sent_is_what_arrives(which: Runs, piece_bytes: int, are_still: bool) -> None:
     source, target = filled(1), filled(2)
     encoder = StreamEncoder()
-    sending = RamSender(source, encoder).send(3, which, lambda: False, are_still=are_still)
+    sending = RamSender(source.stream_view(), encoder).send(
+        3, which, lambda: False, are_still=are_still
+    )
     stream, sent = written(sending)
     end = b"".join(bytes(piece) for piece in encoder.encode(Commit()))
     assert sent.wire_bytes == len(stream)
@@ -183,7 +187,7 @@ class LandingRam(BitmapRam):
 def test_pages_are_read_straight_into_ram_where_it_says_so(which: Runs, piece_bytes: int) -> None:
     source, target = filled(1), LandingRam(bytearray(b"x" * PAGES * PAGE_BYTES))
     encoder = StreamEncoder()
-    stream, sent = written(RamSender(source, encoder).send(3, which, lambda: False))
+    stream, sent = written(RamSender(source.stream_view(), encoder).send(3, which, lambda: False))
     end = b"".join(bytes(piece) for piece in encoder.encode(Commit()))
     assert receive(encoder.header() + stream + end, target, piece_bytes) == Commit()
     # Unless it was whole before it was known what it is.
@@ -198,7 +202,9 @@ def test_pages_are_read_straight_into_ram_where_it_says_so(which: Runs, piece_by
 @pytest.mark.parametrize("place", [60, 3000, 2 * PAGE_BYTES, -1])
 def test_damage_to_what_is_read_straight_into_ram_is_the_end_of_the_stream(place: int) -> None:
     encoder = StreamEncoder()
-    stream, _ = written(RamSender(filled(1), encoder).send(1, one_run(1, 3), lambda: False))
+    stream, _ = written(
+        RamSender(filled(1).stream_view(), encoder).send(1, one_run(1, 3), lambda: False)
+    )
     damaged = bytearray(stream)
     damaged[place] ^= 1
     decoder = StreamDecoder("from_source", lends=True)
@@ -213,7 +219,9 @@ def test_damage_to_what_is_read_straight_into_ram_is_the_end_of_the_stream(place
 def test_a_frame_out_of_turn_is_refused_when_its_pages_are_in_place() -> None:
     encoder = StreamEncoder()
     first, second = (
-        written(RamSender(filled(1), encoder).send(1, one_run(at, at + 2), lambda: False))[0]
+        written(
+            RamSender(filled(1).stream_view(), encoder).send(1, one_run(at, at + 2), lambda: False)
+        )[0]
         for at in (1, 4)
     )
     with pytest.raises(UnexpectedMessage, match="frame 1"):
@@ -222,7 +230,9 @@ def test_a_frame_out_of_turn_is_refused_when_its_pages_are_in_place() -> None:
 
 def test_a_stream_that_ends_among_the_pages_is_cut() -> None:
     encoder = StreamEncoder()
-    stream, _ = written(RamSender(filled(1), encoder).send(1, one_run(1, 3), lambda: False))
+    stream, _ = written(
+        RamSender(filled(1).stream_view(), encoder).send(1, one_run(1, 3), lambda: False)
+    )
     decoder = StreamDecoder("from_source", lends=True)
     target = LandingRam(bytearray(PAGES * PAGE_BYTES))
     assert received(decoder, encoder.header() + stream[:-1], target, 1000) is None
@@ -232,7 +242,7 @@ def test_a_stream_that_ends_among_the_pages_is_cut() -> None:
 
 def test_what_is_written_after_a_frame_was_made_is_not_in_it() -> None:
     ram = filled(1)
-    frames = RamSender(ram, StreamEncoder()).send(1, one_run(1, 2), lambda: False)
+    frames = RamSender(ram.stream_view(), StreamEncoder()).send(1, one_run(1, 2), lambda: False)
     pieces = next(frames)
     before = b"".join(bytes(piece) for piece in pieces)
     ram.write(PAGE_BYTES, b"changed")
@@ -242,7 +252,7 @@ def test_what_is_written_after_a_frame_was_made_is_not_in_it() -> None:
 @pytest.mark.parametrize("are_still", [False, True])
 def test_once_the_guest_has_stopped_pages_are_sent_from_where_they_are(are_still: bool) -> None:
     ram = BitmapRam(bytearray(b"x" * PAGES * PAGE_BYTES))
-    sender = RamSender(ram, StreamEncoder())
+    sender = RamSender(ram.stream_view(), StreamEncoder())
     memory = np.frombuffer(ram.view(), dtype=np.uint8)
     # Below there, devices and a reset go on writing.
     for first, is_the_guests in ((WORKLOAD_FIRST_PAGE, True), (WORKLOAD_FIRST_PAGE - 1, False)):
@@ -255,13 +265,17 @@ def test_once_the_guest_has_stopped_pages_are_sent_from_where_they_are(are_still
 def test_it_stops_between_frames() -> None:
     answers: Iterator[bool] = iter([False, False, True])
     ram = BitmapRam(bytearray(b"x" * (PAGES * PAGE_BYTES)))
-    sending = RamSender(ram, StreamEncoder()).send(1, one_run(0, PAGES), lambda: next(answers))
+    sending = RamSender(ram.stream_view(), StreamEncoder()).send(
+        1, one_run(0, PAGES), lambda: next(answers)
+    )
     assert written(sending)[1].normal_pages == 2 * FRAME_PAGES
 
 
 def test_a_gigabyte_of_zeros_is_a_handful_of_bytes() -> None:
     ram = BitmapRam(np.zeros(1 << 26, dtype=np.uint8))
-    stream, sent = written(RamSender(ram, StreamEncoder()).send(1, one_run(0, 1 << 14), bool))
+    stream, sent = written(
+        RamSender(ram.stream_view(), StreamEncoder()).send(1, one_run(0, 1 << 14), bool)
+    )
     assert sent.zero_pages == 1 << 14
     assert len(stream) < 64
 
