@@ -58,7 +58,7 @@ def run(arguments: list[str]) -> int:
             print(_opening(options))
         report = asyncio.run(Demo(options, display.show).run()).as_json()
     except BrokenPipeError:
-        raise
+        raise  # its reader has gone, and `main` says so
     except (DemoError, OSError) as error:
         print(f"replug demo: {error}", file=sys.stderr)
         return 1
