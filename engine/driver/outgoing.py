@@ -131,10 +131,11 @@ class Outgoing:
         self._connection = None
 
     def _loss(self, error: Exception | None) -> str:
-        if error is not None:
-            return f"{texts.PEER_LOST}: {error}"
         unanswered = self._vm.state(Handover) is Handover.GREETED
-        return texts.NO_ANSWER if unanswered else texts.PEER_LOST
+        if unanswered and not isinstance(error, StreamError):
+            # Whether its end reads as an end or as a reset depends on what it had not read yet.
+            return texts.NO_ANSWER
+        return texts.PEER_LOST if error is None else f"{texts.PEER_LOST}: {error}"
 
     def close(self) -> None:
         """CLOSE_CHANNEL: whatever was under way stops; answers CHANNEL_CLOSED."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import struct
 from collections.abc import Sequence
 from contextlib import suppress
@@ -79,6 +80,25 @@ async def test_target_that_talks_out_of_turn(lab: Lab, messages: list[Message]) 
     await left
     server.close()
     await source.tell_guest("eject", "prompt")
+    await migrates_again(lab, source)
+
+
+@scenario
+async def test_target_goes_without_having_read(lab: Lab) -> None:
+    """The kernel makes a reset of its end, as something was left unread; the words are the same."""
+    lab.has_strangers = True
+    source = await lab.vm("source", guest=GUEST)
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.setblocking(False)
+        listener.bind(lab.path("deaf"))
+        listener.listen()
+        await source.command("migrate", uri=f"unix:{lab.path('deaf')}")
+        deaf, _ = await loop.sock_accept(listener)
+        with deaf:
+            await loop.sock_recv(deaf, 1)
+        report = await stayed(source, "failed")
+    assert "answer to HELLO" in report["error-desc"]
     await migrates_again(lab, source)
 
 
