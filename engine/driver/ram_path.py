@@ -35,7 +35,7 @@ class RamPath:
         compression = _compression(vm, has_channels=bool(channels))
         contents = vm.ram.stream_view()
         self._lanes = [Lane(each, vm, contents, compression) for each in channels or [connection]]
-        self._bucket = TokenBucket(vm.world.now_ms())
+        self._bucket = TokenBucket()
         self._window = Sent()
         self._window_ms = 0.0
 

@@ -20,7 +20,7 @@ from engine.bandwidth import BURST_MS, TokenBucket
 )
 def test_over_some_seconds_it_is_kept_within_five_percent(rate: int, write_bytes: int) -> None:
     now_ms, written = 0.0, 0
-    bucket = TokenBucket(now_ms)
+    bucket = TokenBucket()
     while now_ms < 20_000 and written < 20 * rate:
         now_ms += bucket.wait_ms(rate, now_ms)
         bucket.spend(write_bytes)
@@ -30,21 +30,39 @@ def test_over_some_seconds_it_is_kept_within_five_percent(rate: int, write_bytes
 
 
 def test_what_was_not_used_is_kept_for_a_moment_only() -> None:
-    bucket = TokenBucket(0.0)
+    bucket = TokenBucket()
+    for now_ms in (0.0, 60_000.0):
+        assert bucket.wait_ms(1_000_000, now_ms) == 0
+    bucket.spend(150_000)
+    assert bucket.wait_ms(1_000_000, 60_000.0) == pytest.approx(150 - BURST_MS)
+
+
+def test_nothing_is_saved_before_the_first_look() -> None:
+    bucket = TokenBucket()
     assert bucket.wait_ms(1_000_000, 60_000.0) == 0
-    bucket.spend(100_000)
-    assert bucket.wait_ms(1_000_000, 60_000.0) == pytest.approx(100 - BURST_MS)
+    bucket.spend(1_000)
+    assert bucket.wait_ms(1_000_000, 60_000.0) == pytest.approx(1)
+
+
+def test_what_held_up_one_write_is_made_up_for() -> None:
+    rate, bucket, now_ms = 1_000_000, TokenBucket(), 0.0
+    for write in range(100):
+        now_ms += bucket.wait_ms(rate, now_ms)
+        now_ms += BURST_MS if write == 50 else 5.0
+        bucket.spend(10_000)
+    now_ms += bucket.wait_ms(rate, now_ms)
+    assert 100 * 10_000 * 1000 / now_ms == pytest.approx(rate, rel=0.01)
 
 
 def test_without_a_limit_nothing_waits_and_nothing_is_owed_later() -> None:
-    bucket = TokenBucket(0.0)
+    bucket = TokenBucket()
     bucket.spend(1 << 40)
     assert bucket.wait_ms(0, 1.0) == 0
     assert bucket.wait_ms(1000, 1.0) == 0
 
 
 def test_a_higher_rate_shortens_the_wait_that_is_left() -> None:
-    bucket = TokenBucket(0.0)
+    bucket = TokenBucket()
     bucket.spend(1_000_000)
     assert bucket.wait_ms(1_000_000, 0.0) == pytest.approx(1000)
     assert bucket.wait_ms(10_000_000, 500.0) == 0
