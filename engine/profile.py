@@ -64,6 +64,8 @@ class Profile:
     heartbeats: bool
     #: Whether events and query-migrate keys that QEMU lacks are used (X_REPLUG_*, x-replug).
     own_events: bool
+    #: Whether one more pass is made than downtime-limit needs, where that halves the downtime.
+    shortens_downtime: bool
     #: Whether an error description says why and what to do, or only what QEMU says.
     explains_losses: bool
     #: Whether a primary's placement and host device are checked when it is configured, hidden or
@@ -96,6 +98,7 @@ _PROFILES = {
         incoming_setup_always=False,
         heartbeats=True,
         own_events=True,
+        shortens_downtime=True,
         explains_losses=True,
         checks_early=True,
         keeps_feature_words=False,
@@ -112,6 +115,7 @@ _PROFILES = {
         incoming_setup_always=True,
         heartbeats=False,
         own_events=False,
+        shortens_downtime=False,
         explains_losses=False,
         checks_early=False,
         keeps_feature_words=True,

@@ -178,6 +178,7 @@ class Outgoing:
             vm.statistics.ram,
             downtime_limit_ms=vm.parameters.downtime_limit_ms,
             bandwidth_bytes_per_second=limit or 1 << 30,
+            shortens_downtime=vm.profile.shortens_downtime,
         )
         self._auto_converge = AutoConverge(vm.profile.timings.throttle_period_ms)
         self._shares = vm.capabilities.on(Capability.X_SHARE_MEMORY)

@@ -19,13 +19,16 @@ from engine.statistics import RamStatistics
 PAGES = 4096
 
 
-def begun(downtime_limit_ms: float = 300.0) -> tuple[Precopy, BitmapRam, RamStatistics]:
+def begun(
+    downtime_limit_ms: float = 300.0, *, shortens_downtime: bool = False
+) -> tuple[Precopy, BitmapRam, RamStatistics]:
     ram, statistics = BitmapRam(bytearray(PAGES * PAGE_BYTES)), RamStatistics()
     precopy = Precopy(
         ram,
         statistics,
         downtime_limit_ms=downtime_limit_ms,
         bandwidth_bytes_per_second=1e9,
+        shortens_downtime=shortens_downtime,
     )
     assert precopy.setup() == 1
     precopy.collect(0.0)
@@ -155,6 +158,40 @@ def test_it_has_converged_when_the_rest_fits_the_downtime_limit() -> None:
     assert precopy.converged()
     precopy.downtime_limit_ms = 9.0
     assert not precopy.converged()
+
+
+def converges(precopy: Precopy, ram: BitmapRam, *, dirty: int, now_ms: float) -> bool:
+    """Send all, have so many pages written, synchronise, and return whether that is the end."""
+    drained(precopy)
+    ram.write(0, b"x" * dirty * PAGE_BYTES)
+    precopy.synchronise(now_ms)
+    return precopy.converged()
+
+
+def test_one_more_pass_is_made_where_it_halves_the_downtime_and_only_once() -> None:
+    precopy, ram, _ = begun(10.0, shortens_downtime=True)
+    assert not converges(precopy, ram, dirty=2000, now_ms=100.0)  # 8 of 10 ms, 80 MB/s
+    assert converges(precopy, ram, dirty=500, now_ms=108.0)
+    assert converges(precopy, ram, dirty=2000, now_ms=208.0)
+
+
+@pytest.mark.parametrize(
+    ("dirty", "now_ms"),
+    [
+        pytest.param(240, 100.0, id="less than a tenth of the limit"),
+        pytest.param(2000, 15.0, id="as much would be dirty again"),
+    ],
+)
+def test_no_pass_is_made_that_would_not_pay(dirty: int, now_ms: float) -> None:
+    precopy, ram, _ = begun(10.0, shortens_downtime=True)
+    assert converges(precopy, ram, dirty=dirty, now_ms=now_ms)
+
+
+def test_what_is_over_the_limit_does_not_use_the_pass_up() -> None:
+    precopy, ram, _ = begun(10.0, shortens_downtime=True)
+    assert not converges(precopy, ram, dirty=3000, now_ms=100.0)
+    assert not converges(precopy, ram, dirty=2000, now_ms=200.0)
+    assert converges(precopy, ram, dirty=2000, now_ms=300.0)
 
 
 def test_what_is_compressed_gets_over_sooner_than_the_bandwidth_says() -> None:
