@@ -18,8 +18,8 @@ from typing import Any, NoReturn, cast
 import msgpack
 
 from engine.errors import MalformedMessage
-from engine.message_shape import RUN_BYTES, RUNS_MAX
-from engine.messages import MESSAGES, Message, RamPages
+from engine.message_shape import PAGE_SUM_BYTES, RUN_BYTES, RUNS_MAX
+from engine.messages import MESSAGES, LivePages, Message, RamPages
 from engine.shapes import U32_MAX, BytesLike, Mismatch, RecordOf, size_bytes
 
 #: Bytes in one field from this size on are handed on as they are, not copied into the body.
@@ -36,7 +36,7 @@ _BIN_32_TAG = 0xC6
 
 #: msgpack's tags of bin 8, 16 and 32, and how each writes its length.
 _BIN_LENGTHS = {0xC4: struct.Struct(">B"), 0xC5: struct.Struct(">H"), 0xC6: struct.Struct(">I")}
-_FIELDS_3 = b"\x93"
+_ARRAYS = {RamPages: b"\x93", LivePages: b"\x94"}
 #: A u32 and its tag.
 _PASS_BYTES_MAX = 5
 
@@ -51,8 +51,9 @@ for _record in _RECORDS.values():
 def write_body(message: Message) -> list[BytesLike]:
     """Return the body of `message`, in pieces to be written one after the other.
 
-    Fields of at least GATHER_BYTES_MIN bytes are pieces of their own and are not copied.
-    Raises MalformedMessage when a field is out of its bounds.
+    Fields of at least GATHER_BYTES_MIN bytes are pieces of their own and are not copied, as is the
+    last one of a message that has sums for it. Raises MalformedMessage when a field is out of its
+    bounds.
     """
     try:
         values = _RECORDS[type(message)].write(message)
@@ -62,17 +63,25 @@ def write_body(message: Message) -> list[BytesLike]:
     packer = msgpack.Packer()
     pieces: list[BytesLike] = []
     head = bytearray(packer.pack_array_header(len(values)))
-    for value in values:
-        if (
-            isinstance(value, bytes | bytearray | memoryview)
-            and size_bytes(value) >= GATHER_BYTES_MIN
-        ):
+    for place, value in enumerate(values, start=1):
+        bytes_min = 0 if message.has_sums and place == len(values) else GATHER_BYTES_MIN
+        if isinstance(value, bytes | bytearray | memoryview) and size_bytes(value) >= bytes_min:
             head += _BIN_32.pack(_BIN_32_TAG, size_bytes(value))
             pieces += [head, value]
             head = bytearray()
         else:
             head += packer.pack(value)
     return [*pieces, head] if head else pieces
+
+
+def live_head(pass_number: int, runs: bytes, sums: bytes, data_bytes: int) -> bytes:
+    """Return the body of LivePages up to its data, which is elsewhere and so many bytes.
+
+    The fields are not checked: they are the caller's own.
+    """
+    packer = msgpack.Packer()
+    fields = [packer.pack(field) for field in (pass_number, runs, sums)]
+    return b"".join([_ARRAYS[LivePages], *fields, _BIN_32.pack(_BIN_32_TAG, data_bytes)])
 
 
 def read_body(kind: type[Message], body: BytesLike) -> Message:
@@ -88,58 +97,79 @@ def read_body(kind: type[Message], body: BytesLike) -> Message:
 
 @dataclass(frozen=True)
 class RamHead:
-    """What comes before the pages in the body of RamPages."""
+    """What comes before the pages in the body of RamPages or LivePages."""
 
     #: The runs.
     runs: memoryview
+    #: The sums of LivePages.
+    sums: memoryview | None
     #: Where the pages begin in the body.
     data_start: int
     #: How many bytes they have.
     data_bytes: int
 
 
-def read_ram_head(body: memoryview) -> RamHead | None:
-    """Return the head of RamPages out of the first bytes of its body.
+def read_ram_head(kind: type[Message], body: memoryview) -> RamHead | None:
+    """Return the head of RamPages or LivePages out of the first bytes of its body.
 
     None when it is not all here, or not what such a head must be: then the whole body has to come
     before it can be said what is wrong with it.
     """
     try:
-        if body[:1] != _FIELDS_3:
+        if body[:1] != _ARRAYS[kind]:
             return None
         pass_number, start = _pass_number(body)
         runs, start = _octets(body, start)
+        sums = None
+        if kind is LivePages:
+            sums, start = _octets(body, start)
         data_bytes, start = _length(body, start)
         # Its other bounds are those of the frame, which have been held.
         if not isinstance(pass_number, int) or not 0 <= pass_number <= U32_MAX or not data_bytes:
             return None
         if not 0 < len(runs) <= RUNS_MAX * RUN_BYTES or len(runs) % RUN_BYTES:
             return None
+        if sums is not None and (not sums or len(sums) % PAGE_SUM_BYTES):
+            return None
     except Mismatch:
         return None
-    return RamHead(runs, start, data_bytes)
+    return RamHead(runs, sums, start, data_bytes)
 
 
-def lend_ram_pages(body: BytesLike) -> RamPages:
+def summed_part(kind: type[Message], body: memoryview) -> memoryview:
+    """Return what the checksum of a frame covers of its body, uncompressed; MalformedMessage."""
+    if not kind.has_sums:
+        return body
+    head = read_ram_head(kind, body)
+    if head is None:
+        mismatch = Mismatch("a pass number, runs, sums and data", "something else")
+        raise malformed(kind, mismatch, _SAME_REPLUG)
+    return body[: head.data_start]
+
+
+def lend_ram_pages(kind: type[Message], body: BytesLike) -> RamPages | LivePages:
     """Return the same as `read_body`, its fields views of `body`: RAM is not copied here."""
     view = memoryview(body)
+    octets = 3 if kind is LivePages else 2
     try:
-        if view[:1] != _FIELDS_3:
-            raise Mismatch("an array of 3 fields", "another")
+        if view[:1] != _ARRAYS[kind]:
+            raise Mismatch(f"an array of {1 + octets} fields", "another")
         pass_number, start = _pass_number(view)
-        runs, start = _octets(view, start)
-        data, start = _octets(view, start)
+        fields = [pass_number]
+        for _ in range(octets):
+            field, start = _octets(view, start)
+            fields.append(field)
         if start != len(view):
-            raise Mismatch("3 fields", "more after them")
-        message = cast(RamPages, _RECORDS[RamPages].read([pass_number, runs, data]))
+            raise Mismatch(f"{1 + octets} fields", "more after them")
+        message = cast(RamPages | LivePages, _RECORDS[kind].read(fields))
         message.check()
     except Mismatch as mismatch:
-        raise malformed(RamPages, mismatch, _SAME_REPLUG) from None
+        raise malformed(kind, mismatch, _SAME_REPLUG) from None
     return message
 
 
 def _pass_number(view: memoryview) -> tuple[Any, int]:
-    """Read the first field of three, and say where the second begins."""
+    """Read the first field, and say where the second begins."""
     unpacker = msgpack.Unpacker(max_buffer_size=_PASS_BYTES_MAX, strict_map_key=True)
     unpacker.feed(view[1 : 1 + _PASS_BYTES_MAX])
     try:

@@ -24,7 +24,7 @@ from typing import get_args
 import zstandard
 
 from engine.arriving_ram import ArrivingRam, arriving_ram
-from engine.bodies import lend_ram_pages, read_body, write_body
+from engine.bodies import lend_ram_pages, live_head, read_body, summed_part, write_body
 from engine.errors import MalformedMessage, StreamError, Truncated
 from engine.framing import (
     FLAG_ZSTD,
@@ -37,11 +37,19 @@ from engine.framing import (
     check_magic,
     check_sequence,
     check_stream_header,
+    frame_header,
     read_frame_header,
     write_frame_header,
     write_stream_header,
 )
-from engine.messages import Direction, Message, RamPages, State, ZeroPages
+from engine.messages import (
+    Direction,
+    LivePages,
+    Message,
+    RamMessage,
+    RamPages,
+    State,
+)
 from engine.pending import PendingBytes
 from engine.shapes import BytesLike
 
@@ -116,6 +124,15 @@ class StreamEncoder:
             prepared = replace(prepared, flags=FLAG_ZSTD, pieces=pieces)
         return self.number(prepared)
 
+    def encode_live(self, pass_number: int, runs: bytes, sums: bytes, data_bytes: int) -> BytesLike:
+        """Return the frame of LivePages up to its data, which is elsewhere and so many bytes."""
+        head = live_head(pass_number, runs, sums, data_bytes)
+        body_bytes = len(head) + data_bytes
+        check_body_bytes(LivePages, body_bytes)
+        header = frame_header(LivePages, self._sequence, (body_bytes, body_bytes), [head])
+        self._sequence += 1
+        return header + head
+
     def prepare(self, message: Message) -> Prepared:
         """Do all of `encode` but give the frame its number; what raises, raises here."""
         kind = type(message)
@@ -148,8 +165,8 @@ class StreamDecoder:
     def __init__(self, direction: Direction, *, lends: bool = False) -> None:
         """Take only messages that the end named by `direction` sends.
 
-        With `lends`, the fields of RamPages are views of what is pending here: they hold until
-        the decoder is used again, and are not copied.
+        With `lends`, the fields of RamPages and LivePages are views of what is pending here: they
+        hold until the decoder is used again, and are not copied.
         """
         if direction not in get_args(Direction):
             raise ValueError(f"expected one of {get_args(Direction)}, got {direction!r}")
@@ -189,7 +206,7 @@ class StreamDecoder:
             self._look_ahead()
         except StreamError:
             return False  # `next` tells it
-        return self._frame is not None and self._frame.kind in (RamPages, ZeroPages)
+        return self._frame is not None and self._frame.kind in get_args(RamMessage)
 
     def room(self) -> memoryview:
         """Return a place for what comes next, a message and the head of another; see `came`."""
@@ -305,14 +322,15 @@ class StreamDecoder:
         if frame is None or self.buffered_bytes < frame_bytes:
             return None
         header = self._pending.first(FRAME_HEADER_BYTES)
-        if self._lends and frame.kind is RamPages:
+        if self._lends and frame.kind in (RamPages, LivePages):
             # Not given back: what is lent stays where it is until it is overwritten.
             body = self._pending.view(frame_bytes)[FRAME_HEADER_BYTES:]
-            check_frame(frame, header, body, self._sequence)
-            message: Message = lend_ram_pages(self._decompress(frame, body))
+            check_frame(frame, header, _summed(frame, body), self._sequence)
+            message: Message = lend_ram_pages(frame.kind, self._decompress(frame, body))
         else:
             with self._pending.view(frame_bytes) as view, view[FRAME_HEADER_BYTES:] as body:
-                check_frame(frame, header, body, self._sequence)
+                with _summed(frame, body) as summed:
+                    check_frame(frame, header, summed, self._sequence)
                 message = read_body(frame.kind, self._decompress(frame, body))
         self._pending.drop(frame_bytes)
         self._frame = None
@@ -337,3 +355,8 @@ class StreamDecoder:
                 came=f"another body of {frame.kind.__name__} ({error})",
                 remedy="use the same version of replug at both ends",
             ) from None
+
+
+def _summed(frame: FrameHeader, body: memoryview) -> memoryview:
+    """Return what the checksum of a frame covers of its body, as a view of its own."""
+    return body[:] if frame.compressed else summed_part(frame.kind, body)[:]

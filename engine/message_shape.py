@@ -26,6 +26,8 @@ PAGE_BYTES_MIN = 512
 PAGE_BYTES_MAX = 2 << 20
 #: One run of pages on the wire, in bytes: its first page and its length, u64 little-endian each.
 RUN_BYTES = 16
+#: The sum of one page on the wire, in bytes: u64 little-endian.
+PAGE_SUM_BYTES = 8
 #: The most runs in one message.
 RUNS_MAX = 4000
 #: The most channels that a migration may have beside its main one.
@@ -54,6 +56,8 @@ class WireMessage:
     version: ClassVar[int] = 1
     #: The ends that may send it.
     senders: ClassVar[frozenset[Direction]]
+    #: Whether its last field has sums of its own, and is left out of the checksum of its frame.
+    has_sums: ClassVar[bool] = False
     #: The most bytes its body may have, on the wire and decompressed.
     body_bytes_max: ClassVar[int] = CONTROL_BODY_BYTES_MAX
 

@@ -37,6 +37,7 @@ from engine.message_shape import (
 from engine.message_shape import Direction as Direction
 from engine.messages_ram import ChannelHello as ChannelHello
 from engine.messages_ram import ChannelSync as ChannelSync
+from engine.messages_ram import LivePages as LivePages
 from engine.messages_ram import PassEnd as PassEnd
 from engine.messages_ram import RamPages as RamPages
 from engine.messages_ram import RamShared as RamShared
@@ -241,6 +242,9 @@ class Heartbeat(WireMessage):
     now_ms: Annotated[int, COUNT]
 
 
+#: A message that carries guest RAM.
+RamMessage: TypeAlias = RamPages | LivePages | ZeroPages
+
 #: Any message.
 Message: TypeAlias = (
     Hello
@@ -254,6 +258,7 @@ Message: TypeAlias = (
     | ChannelHello
     | ChannelSync
     | RamShared
+    | LivePages
     | Accept
     | Refuse
     | Loaded
@@ -267,7 +272,7 @@ MESSAGES: dict[int, type[Message]] = {
     message.code: message
     for message in (
         *(Hello, RamPages, ZeroPages, PassEnd, State, End, Commit, Abort),
-        *(ChannelHello, ChannelSync, RamShared),
+        *(ChannelHello, ChannelSync, RamShared, LivePages),
         *(Accept, Refuse, Loaded, Running, LoadFailed, Heartbeat),
     )
 }

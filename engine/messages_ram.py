@@ -16,6 +16,7 @@ from engine.message_shape import (
     FROM_SOURCE,
     MIGRATION,
     PAGE_BYTES_MIN,
+    PAGE_SUM_BYTES,
     PASS,
     RAM_BODY_BYTES_MAX,
     RUN_BYTES,
@@ -50,11 +51,36 @@ class RamPages(WireMessage):
 
     def check(self) -> None:
         """Hold the data to one whole page for each that the runs name."""
-        pages = page_count(self.runs)
-        page_bytes, rest = divmod(size_bytes(self.data), pages)
-        if rest:
-            raise Mismatch(f"{pages} pages of one size", f"{size_bytes(self.data)} bytes of data")
-        check_page_bytes(page_bytes)
+        _check_data(self.runs, self.data)
+
+
+@dataclass(frozen=True)
+class LivePages(WireMessage):
+    """Sent by the source instead of RamPages where nothing is copied: pages that may yet change.
+
+    A page that is written to before it is read at the target has not its sum then, and comes again
+    in a later pass; any other with a wrong sum is damaged. The frame's checksum leaves `data` out.
+    """
+
+    code: ClassVar[int] = 0x0C
+    senders: ClassVar[frozenset[Direction]] = FROM_SOURCE
+    has_sums: ClassVar[bool] = True
+    body_bytes_max: ClassVar[int] = RAM_BODY_BYTES_MAX
+
+    #: The pass these pages belong to.
+    pass_number: Annotated[int, PASS]
+    #: The runs of pages.
+    runs: Annotated[BytesLike, _RUNS]
+    #: The sum of each page (devices/page_sums.py), u64 little-endian, in the order of the runs.
+    sums: Annotated[BytesLike, Octets(PAGE_SUM_BYTES, RAM_BODY_BYTES_MAX)]
+    #: The pages themselves, one after the other, in the order of the runs.
+    data: Annotated[BytesLike, Octets(PAGE_BYTES_MIN, RAM_BODY_BYTES_MAX)]
+
+    def check(self) -> None:
+        """Hold sums and data to one sum and one whole page for each that the runs name."""
+        pages = _check_data(self.runs, self.data)
+        if size_bytes(self.sums) != pages * PAGE_SUM_BYTES:
+            raise Mismatch(f"{pages} sums", f"{size_bytes(self.sums)} bytes of them")
 
 
 @dataclass(frozen=True)
@@ -126,6 +152,16 @@ class RamShared(WireMessage):
 
     #: The size of guest RAM, in bytes.
     ram_bytes: Annotated[int, COUNT]
+
+
+def _check_data(runs: BytesLike, data: BytesLike) -> int:
+    """Return how many pages the runs name; Mismatch unless the data is as many of one size."""
+    pages = page_count(runs)
+    page_bytes, rest = divmod(size_bytes(data), pages)
+    if rest:
+        raise Mismatch(f"{pages} pages of one size", f"{size_bytes(data)} bytes of data")
+    check_page_bytes(page_bytes)
+    return pages
 
 
 def page_count(runs: BytesLike) -> int:

@@ -8,6 +8,7 @@ What may live here: what becomes of a frame of RAM. Rules:
 - a frame is whole and its checksum right before a byte of RAM changes, too, unless RAM says that
   the stream is best read straight into it. Then the checksum is known when the pages are in place,
   and a wrong one is the end of the stream as ever: what RAM holds then is not run;
+- pages with sums of their own are put in place right or wrong: see suspect_pages.py;
 - whether RAM may come now is asked of `Target` before this begins: it is the machines' answer.
 """
 
@@ -21,8 +22,9 @@ from devices.ram import PAGE_BYTES, Ram
 from engine.arriving_ram import ArrivingRam
 from engine.codec import StreamDecoder
 from engine.errors import MalformedMessage
-from engine.messages import Message, RamPages, ZeroPages
+from engine.messages import LivePages, Message, RamMessage, ZeroPages
 from engine.shapes import size_bytes
+from engine.suspect_pages import SuspectPages, wrong_marks
 from engine.wire_runs import runs_from_wire
 
 #: Places for bytes out, how many came in; the first message that is not RAM is what it returns,
@@ -34,12 +36,14 @@ Land: TypeAlias = Callable[[ArrivingRam], list[memoryview] | None]
 
 def receive_ram(
     decoder: StreamDecoder,
-    take: Callable[[RamPages | ZeroPages], None],
+    take: Callable[[RamMessage], None],
     land: Land = lambda _: None,
+    landed: Callable[[ArrivingRam], None] = lambda _: None,
 ) -> Receiving:
     """Give every message of RAM to `take`, and return the first that is none.
 
-    The pages of a message for which `land` finds places are read to there instead.
+    The pages of a message for which `land` finds places are read to there instead, and `landed`
+    is told when they are there.
     """
     declined = -1
     while True:
@@ -52,13 +56,14 @@ def receive_ram(
                     if not (yield from _fill(places, arriving)):
                         return None
                     decoder.arrived(arriving)
+                    landed(arriving)
                     continue
                 declined = decoder.sequence
             came = yield decoder.room()
             if not came:
                 return None
             decoder.came(came)
-        elif isinstance(item[1], RamPages | ZeroPages):
+        elif isinstance(item[1], RamMessage):
             take(item[1])
         else:
             return item[1]
@@ -80,6 +85,7 @@ def _fill(places: Iterable[memoryview], arriving: ArrivingRam) -> Generator[memo
             # Now, while it is in the processor's cache.
             arriving.came(left[:came])
             left = left[came:]
+        arriving.placed(place)
     return True
 
 
@@ -89,16 +95,26 @@ def land_ram(ram: Ram, arriving: ArrivingRam) -> list[memoryview] | None:
     MalformedMessage when they are outside.
     """
     runs = runs_from_wire(arriving.runs, ram.pages)
-    if arriving.data_bytes != page_count(runs) * PAGE_BYTES:
+    pages = page_count(runs)
+    if arriving.data_bytes != pages * PAGE_BYTES or arriving.sum_count not in (None, pages):
         return None  # what is wrong with it is said once it is whole
     return ram.landing(runs)
 
 
-def load_ram(ram: Ram, message: RamPages | ZeroPages) -> None:
-    """Put what a message of RAM says into RAM; MalformedMessage, and nothing done, if it cannot."""
+def note_landed(ram: Ram, arriving: ArrivingRam, suspects: SuspectPages) -> None:
+    """Note that the pages of a message are in place, and which are not what they should be."""
+    suspects.came(runs_from_wire(arriving.runs, ram.pages), arriving.wrong)
+
+
+def load_ram(ram: Ram, message: RamMessage, suspects: SuspectPages) -> None:
+    """Put what a message of RAM says into RAM, and note which pages are not what they should be.
+
+    MalformedMessage, and nothing done, if it cannot be.
+    """
     runs = runs_from_wire(message.runs, ram.pages)
     if isinstance(message, ZeroPages):
         ram.zero_runs(runs)
+        suspects.came(runs)
         return
     pages = page_count(runs)
     if size_bytes(message.data) != pages * PAGE_BYTES:
@@ -107,4 +123,7 @@ def load_ram(ram: Ram, message: RamPages | ZeroPages) -> None:
             came=f"{size_bytes(message.data)} bytes",
             remedy="the stream is damaged; migrate again",
         )
-    ram.place(runs, memoryview(message.data))
+    data = memoryview(message.data)
+    ram.place(runs, data)
+    wrong = wrong_marks(data, message.sums) if isinstance(message, LivePages) else None
+    suspects.came(runs, wrong)

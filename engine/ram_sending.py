@@ -9,10 +9,9 @@ What may live here: what goes into which frame, and the one copy on the way. Rul
   contents, zeros are looked for in the copy as well: it is in the processor's cache, and the pages
   are read once. Where some seem to be zero, they are looked at where they are and only the others
   are copied: a page that is written to meanwhile is dirty, and comes again;
-- once the guest has stopped, what is all contents, in a row, and the guest's own, is sent from
-  where it is. Pages below the workload's are still copied: devices and a reset write those even
-  then. A frame that is under way when the guest runs again, because the migration was cancelled,
-  may have a wrong checksum: that stream ends anyway;
+- where the channel can take pages from where they are, nothing is copied (live_pages.py). Pages
+  below the workload's still are: devices and a reset write those even once the guest has stopped,
+  when nothing comes again. What is to be compressed is copied as well;
 - what is to be compressed is sorted before: pages that look like noise go as they are, in frames
   of their own;
 - between two frames it can be told to stop.
@@ -20,7 +19,7 @@ What may live here: what goes into which frame, and the one copy on the way. Rul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
@@ -29,12 +28,22 @@ import numpy as np
 
 from devices.guest_memory import WORKLOAD_FIRST_PAGE
 from devices.page_copies import Pages, gather, page_buffer
-from devices.page_runs import Marks, Runs, one_run, page_count, split, union
+from devices.page_runs import (
+    Marks,
+    Runs,
+    difference,
+    intersection,
+    one_run,
+    page_count,
+    split,
+    union,
+)
 from devices.ram import PAGE_BYTES
 from devices.varied_pages import varied_marks
 from devices.zero_pages import filled_marks
 from engine.adaptive_compression import SAMPLE_BYTES, AdaptiveCompression
 from engine.codec import StreamEncoder
+from engine.live_pages import LivePacking, PagesInPlace
 from engine.messages import RamPages, ZeroPages
 from engine.shapes import BytesLike, size_bytes
 from engine.wire_runs import RunQueue, runs_to_wire
@@ -82,8 +91,10 @@ class Sent:
         )
 
 
+#: What writes are made of.
+Piece: TypeAlias = BytesLike | PagesInPlace
 #: Gathered writes, one after the other.
-Sending: TypeAlias = Generator[list[BytesLike], None, Sent]
+Sending: TypeAlias = Generator[Sequence[Piece], None, Sent]
 
 
 class RamSender:
@@ -95,10 +106,16 @@ class RamSender:
         encoder: StreamEncoder,
         compression: Compression = Compression.NEVER,
         now_ms: Callable[[], float] = lambda: 0.0,
+        *,
+        in_place: bool = False,
     ) -> None:
-        """Send RAM that is seen like this, with an encoder that can compress it if it is to."""
+        """Send RAM that is seen like this, with an encoder that can compress it if it is to.
+
+        With `in_place` whoever writes takes pages from where they are.
+        """
         self._rows = np.frombuffer(contents, dtype=np.uint8).reshape(-1, PAGE_BYTES)
         self._compression = compression
+        self._in_place = in_place and compression is Compression.NEVER
         self._adaptive = AdaptiveCompression()
         self._now_ms = now_ms
         #: What a byte takes by the bandwidth limit; 0: there is none.
@@ -108,19 +125,32 @@ class RamSender:
             page_buffer(FRAME_PAGES, PAGE_BYTES) for _ in range(3)
         )
 
-    def send(
-        self,
-        pass_number: int,
-        runs: Runs,
-        stopped: Callable[[], bool],
-        *,
-        are_still: bool = False,
-    ) -> Sending:
-        """Send these pages as part of a pass; less of them if `stopped` says so.
+    def send(self, pass_number: int, runs: Runs, stopped: Callable[[], bool]) -> Sending:
+        """Send these pages as part of a pass; less of them if `stopped` says so."""
+        if not self._in_place:
+            return (yield from self._send_copies(pass_number, runs, stopped))
+        lowest = one_run(0, WORKLOAD_FIRST_PAGE)
+        sent = yield from self._send_copies(pass_number, intersection(runs, lowest), stopped)
+        others = difference(runs, lowest)
+        return sent + (yield from self._send_in_place(pass_number, others, stopped))
 
-        `are_still`: the guest does not run, so no copy is needed of what only it writes.
-        """
-        packing = _Packing(self._rows, runs, self._read, self._packed, are_still=are_still)
+    def _send_in_place(self, pass_number: int, runs: Runs, stopped: Callable[[], bool]) -> Sending:
+        packing = LivePacking(self._rows, runs, self._read)
+        sent = Sent()
+        while not stopped():
+            contents, sums = packing.next()
+            if not len(contents):
+                break
+            pages = PagesInPlace(self._rows, contents)
+            head = self._encoder.encode_live(
+                pass_number, runs_to_wire(contents), sums.astype("<u8").tobytes(), len(pages)
+            )
+            yield [head, pages]
+            sent += Sent(len(head) + len(pages), normal_pages=sums.size)
+        return sent + (yield from self._send_zeros(_joined(packing.zeros), stopped))
+
+    def _send_copies(self, pass_number: int, runs: Runs, stopped: Callable[[], bool]) -> Sending:
+        packing = _Packing(self._rows, runs, self._read, self._packed)
         sent = Sent()
         while not stopped():
             contents, packed = packing.next()
@@ -132,7 +162,10 @@ class RamSender:
                 yield frame
                 self._adaptive.sent(_size(frame), self._now_ms() - began_ms)
                 sent += Sent(_size(frame), normal_pages=size_bytes(message.data) // PAGE_BYTES)
-        zeros = RunQueue(packing.zeros())
+        return sent + (yield from self._send_zeros(packing.zeros(), stopped))
+
+    def _send_zeros(self, runs: Runs, stopped: Callable[[], bool]) -> Sending:
+        zeros, sent = RunQueue(runs), Sent()
         while len(zeros) and not stopped():
             taken = zeros.take(len(zeros))
             frame = self._encoder.encode(ZeroPages(runs_to_wire(taken)))
@@ -189,15 +222,12 @@ class RamSender:
 class _Packing:
     """Pages on their way into frames: those with contents are packed, those of zeros noted."""
 
-    def __init__(
-        self, rows: Pages, runs: Runs, read: Pages, packed: Pages, *, are_still: bool
-    ) -> None:
+    def __init__(self, rows: Pages, runs: Runs, read: Pages, packed: Pages) -> None:
         """Take the pages of `runs` out of `rows`, by way of `read`, and pack them in `packed`."""
         self._rows = rows
         self._queue = RunQueue(runs)
         self._read = read
         self._packed = packed
-        self._are_still = are_still
         #: Pages that seem to have contents, all of them.
         self._likely = RunQueue()
         #: Pages that were seen to have contents, and are not copied yet.
@@ -236,7 +266,8 @@ class _Packing:
 
     def _copy(self, runs: Runs) -> tuple[Runs, Pages]:
         """Copy pages, and look at them once they are here: what is in the cache is what is sent."""
-        read = self._pages(runs)
+        read = self._read[: page_count(runs)]
+        gather(self._rows, runs, read)
         marks = filled_marks(read)
         if marks.all():
             return runs, read
@@ -251,14 +282,6 @@ class _Packing:
         gather(self._rows, contents, packed)
         return contents, packed
 
-    def _pages(self, runs: Runs) -> Pages:
-        """Return pages as they will be sent: a copy, or where they are in a row and stay so."""
-        if self._are_still and len(runs) == 1 and runs[0, 0] >= WORKLOAD_FIRST_PAGE:
-            return self._rows[runs[0, 0] : runs[0, 1]]
-        read = self._read[: page_count(runs)]
-        gather(self._rows, runs, read)
-        return read
-
     def zeros(self) -> Runs:
         """Return the pages that were found to be zero."""
         return _joined(self._zeros)
@@ -270,5 +293,5 @@ def _joined(runs: list[Runs]) -> Runs:
     return union(_NO_RUNS, np.concatenate(runs)) if runs else _NO_RUNS
 
 
-def _size(frame: list[BytesLike]) -> int:
+def _size(frame: Sequence[BytesLike]) -> int:
     return sum(size_bytes(piece) for piece in frame)

@@ -20,6 +20,7 @@ from engine.messages import (
     End,
     Heartbeat,
     Hello,
+    LivePages,
     Loaded,
     LoadFailed,
     PassEnd,
@@ -34,6 +35,7 @@ from engine.messages import Message as StreamMessage
 from engine.parameters import Capability
 from engine.ram_receiving import load_ram
 from engine.source import REASON_CHARACTERS_MAX
+from engine.suspect_pages import SuspectPages
 from engine.vm import Vm
 from statemachines.effects import Command, Message
 from statemachines.events import E
@@ -52,6 +54,8 @@ class Target:
         #: Why this target refuses or fails, for the answer and for stderr.
         self.reason = ""
         self._has_adopted = False
+        #: Pages that are to come again, or were damaged; the driver sets one that threads may use.
+        self.suspects = SuspectPages()
         #: Makes the memory that came with RamShared this VM's; raises StreamError if it cannot be.
         #: Set by the driver.
         self.adopt: Callable[[], None] = lambda: None
@@ -105,9 +109,9 @@ class Target:
         """
         vm = self._vm
         match message:
-            case RamPages() | ZeroPages():
+            case RamPages() | LivePages() | ZeroPages():
                 self.check_ram(message)
-                load_ram(vm.ram, message)
+                load_ram(vm.ram, message, self.suspects)
             case RamShared():
                 self._adopt(message)
             case PassEnd() | Heartbeat():
@@ -122,6 +126,7 @@ class Target:
                 self._load_state(message)
             case End():
                 self._expect(Takeover.STATE_LOADED, message)
+                self.suspects.check()
                 self._end = message
                 vm.fire(E.RECV_END)
             case Commit():

@@ -16,9 +16,12 @@ from collections import deque
 from collections.abc import Generator, Iterable, Sequence
 from typing import TypeAlias, TypeVar, cast
 
-#: What `Channel.write` takes: contiguous, of any item type.
-BytesLike: TypeAlias = bytes | bytearray | memoryview
+from engine.live_pages import PagesInPlace
 
+#: Contiguous, of any item type.
+BytesLike: TypeAlias = bytes | bytearray | memoryview
+#: What `Channel.write` takes: bytes, or pages from where they are.
+Piece: TypeAlias = BytesLike | PagesInPlace
 
 Result = TypeVar("Result")
 
@@ -35,9 +38,11 @@ def failed(doing: str, error: OSError) -> TransportError:
     return TransportError(f"{doing}: {os.strerror(error.errno) if error.errno else error}")
 
 
-def views(buffers: Iterable[BytesLike]) -> list[memoryview]:
+def views(buffers: Iterable[Piece]) -> list[memoryview]:
     """See each buffer as bytes, leaving out empty ones; nothing is copied."""
-    seen = (memoryview(buffer) for buffer in buffers)
+    seen: list[memoryview] = []
+    for buffer in buffers:
+        seen += buffer.views() if isinstance(buffer, PagesInPlace) else [memoryview(buffer)]
     return [
         view if view.format == "B" and view.ndim == 1 else view.cast("B")
         for view in seen
@@ -62,6 +67,11 @@ class Channel(ABC):
     #: Whether answers can come back the other way.
     reply_path: bool
 
+    @property
+    def splices(self) -> bool:
+        """Whether `carry_out` takes pages from where they are, without a copy."""
+        return False
+
     @abstractmethod
     async def read(self, max_bytes: int) -> bytes:
         """Wait for some bytes and return 1 to `max_bytes` of them; b"" at the end of the stream.
@@ -71,7 +81,7 @@ class Channel(ABC):
         """
 
     @abstractmethod
-    async def write(self, buffers: Sequence[BytesLike]) -> None:
+    async def write(self, buffers: Sequence[Piece]) -> None:
         """Write all of these, one after another, without joining them.
 
         Returns when the system has taken the last byte; the buffers must keep their contents until
@@ -87,9 +97,11 @@ class Channel(ABC):
         """Hand out the descriptor that came with what was read, if one did; to be closed."""
         return None
 
-    async def carry_out(self, writes: Generator[Sequence[BytesLike], None, Result]) -> Result:
+    async def carry_out(self, writes: Generator[Sequence[Piece], None, Result]) -> Result:
         """Write what `writes` yields, piece after piece, and return what it returns.
 
+        Pages in place may change until the other end has read them: what it reads then is what
+        they are by that time.
         Errors are those of `write`. Where a descriptor is behind the channel this happens in a
         thread, and the loop goes on meanwhile.
         """

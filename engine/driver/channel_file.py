@@ -19,8 +19,8 @@ from typing import Any, cast
 
 from engine.driver.channel import (
     GATHERED_MAX,
-    BytesLike,
     Channel,
+    Piece,
     Result,
     TransportError,
     consume,
@@ -66,13 +66,13 @@ class FileChannel(Channel):
         )
         return received or b""
 
-    async def write(self, buffers: Sequence[BytesLike]) -> None:
+    async def write(self, buffers: Sequence[Piece]) -> None:
         pending = deque(views(buffers))
         doing = "Unable to write to file"
         if await self._call(lambda: _write_all(self._fd, pending), doing) is None:
             raise TransportError(f"{doing}: Broken pipe")
 
-    async def carry_out(self, writes: Generator[Sequence[BytesLike], None, Result]) -> Result:
+    async def carry_out(self, writes: Generator[Sequence[Piece], None, Result]) -> Result:
         def work() -> Result:
             while not self._stopped.done():
                 try:

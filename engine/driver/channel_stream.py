@@ -13,7 +13,7 @@ import fcntl
 import os
 import socket
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import islice
@@ -23,6 +23,7 @@ from engine.driver.channel import (
     GATHERED_MAX,
     BytesLike,
     Channel,
+    Piece,
     Result,
     TransportError,
     consume,
@@ -30,10 +31,14 @@ from engine.driver.channel import (
     views,
 )
 from engine.driver.descriptor_thread import DescriptorThread
+from engine.driver.page_splice import PageSplice
+from engine.live_pages import PagesInPlace
 
 _TURN_BYTES = 1 << 20
 _PIPE_BYTES = 1 << 20
 _UNIX_BUFFER_BYTES = 4 << 20
+#: The families of sockets that take pages from a pipe by reference.
+_SPLICING = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6)
 
 
 class StreamChannel(Channel):
@@ -75,7 +80,7 @@ class StreamChannel(Channel):
                 return received
         return b""
 
-    async def write(self, buffers: Sequence[BytesLike]) -> None:
+    async def write(self, buffers: Sequence[Piece]) -> None:
         pending = deque(views(buffers))
         while pending:
             await self._give_up_turn()
@@ -94,14 +99,14 @@ class StreamChannel(Channel):
     def _receive_into(self, place: memoryview) -> int:
         return os.readv(self._read_fd, [place])
 
-    async def carry_out(self, writes: Generator[Sequence[BytesLike], None, Result]) -> Result:
+    async def carry_out(self, writes: Generator[Sequence[Piece], None, Result]) -> Result:
         def work() -> Result:
             while True:
                 try:
                     buffers = next(writes)
                 except StopIteration as end:
                     return cast(Result, end.value)
-                self._write_in(thread, deque(views(buffers)))
+                self._write_pieces(thread, buffers)
 
         thread: DescriptorThread[Result] = DescriptorThread(self._write_fd, writing=True)
         return await self._in(thread, work)
@@ -129,6 +134,9 @@ class StreamChannel(Channel):
         self._threads.discard(thread)
         if self._closed and not self._threads:
             self._let_go()
+
+    def _write_pieces(self, thread: DescriptorThread[Any], pieces: Sequence[Piece]) -> None:
+        self._write_in(thread, deque(views(pieces)))
 
     def _write_in(self, thread: DescriptorThread[Any], pending: deque[memoryview]) -> None:
         while pending:
@@ -222,6 +230,7 @@ class SocketChannel(StreamChannel):
         super().__init__(connected.fileno(), connected.fileno(), "socket")
         self._socket = connected
         self._is_unix = connected.family == socket.AF_UNIX
+        self._splice: PageSplice | None = None
         self._descriptor: int | None = None
 
     def _receive(self, max_bytes: int) -> bytes:
@@ -257,6 +266,31 @@ class SocketChannel(StreamChannel):
         descriptor, self._descriptor = self._descriptor, None
         return descriptor
 
+    @property
+    def splices(self) -> bool:
+        """Whether the system can move pages into this socket."""
+        is_stream = self._socket.type == socket.SOCK_STREAM
+        if self._splice is None and is_stream and self._socket.family in _SPLICING:
+            self._splice = PageSplice.open(self._socket.fileno())
+        return self._splice is not None
+
+    def _write_pieces(self, thread: DescriptorThread[Any], pieces: Sequence[Piece]) -> None:
+        for piece in pieces:
+            if self._splice is not None and isinstance(piece, PagesInPlace):
+                self._splice_in(thread, self._splice.moves(piece))
+            else:
+                super()._write_pieces(thread, [piece])
+
+    def _splice_in(self, thread: DescriptorThread[Any], moves: Iterator[bool]) -> None:
+        try:
+            for has_moved in moves:
+                if not has_moved:
+                    thread.wait()
+                if thread.stopped:
+                    raise TransportError(f"Unable to write to {self._noun}: Broken pipe")
+        except OSError as error:
+            raise failed(f"Unable to write to {self._noun}", error) from error
+
     def _receive_into(self, place: memoryview) -> int:
         return self._socket.recv_into(place)
 
@@ -276,6 +310,8 @@ class SocketChannel(StreamChannel):
 
     def _close_descriptors(self) -> None:
         self._socket.close()
+        if self._splice is not None:
+            self._splice.close()
         untaken = self.take_descriptor()
         if untaken is not None:
             os.close(untaken)

@@ -19,7 +19,7 @@ from engine.arriving_ram import ArrivingRam
 from engine.codec import Prepared, StreamDecoder, StreamEncoder
 from engine.driver.channel import Channel, TransportError
 from engine.errors import StreamError
-from engine.messages import Direction, Message, RamPages, ZeroPages
+from engine.messages import Direction, Message, RamMessage
 from engine.ram_receiving import receive_ram
 from engine.ram_sending import Sending, Sent
 
@@ -36,11 +36,14 @@ class RamTaker(Protocol):
     def begin(self) -> None:
         """Hear that RAM comes now; StreamError when this is not the time."""
 
-    def take(self, message: RamPages | ZeroPages) -> None:
+    def take(self, message: RamMessage) -> None:
         """Take one message, in whatever thread; StreamError when it cannot be."""
 
     def land(self, arriving: ArrivingRam) -> list[memoryview] | None:
         """Find places in RAM for the pages of one that arrives; None to have it whole first."""
+
+    def landed(self, arriving: ArrivingRam) -> None:
+        """Hear that they are in place, all of them, in whatever thread."""
 
 
 @dataclass(frozen=True)
@@ -306,7 +309,7 @@ class Connection:
             if self._decoder.begins_ram and self._ram is not None:
                 self._ram.begin()
                 return await self._channel.fill(
-                    receive_ram(self._decoder, self._ram.take, self._ram.land)
+                    receive_ram(self._decoder, self._ram.take, self._ram.land, self._ram.landed)
                 )
             if (item := self._decoder.next()) is not None:
                 return item[1]

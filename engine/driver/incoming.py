@@ -8,6 +8,7 @@ when its END is dealt with: it is no loss.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -20,9 +21,10 @@ from engine.driver.ram_channels import GatheredChannels
 from engine.driver.surroundings import Listen
 from engine.driver.transport import Listener, SocketAddress
 from engine.errors import EngineError, MalformedMessage, StreamError
-from engine.messages import End, Hello, Message, PassEnd, RamPages, ZeroPages
+from engine.messages import End, Hello, Message, PassEnd, RamMessage
 from engine.qmp.errors import QmpError
-from engine.ram_receiving import land_ram, load_ram
+from engine.ram_receiving import land_ram, load_ram, note_landed
+from engine.suspect_pages import SuspectPages
 from engine.target import Target
 from engine.vm import Vm
 from statemachines.events import E
@@ -48,6 +50,7 @@ class IncomingStream:
         self._memory = memory
         self._target = target
         target.adopt = self._adopt
+        target.suspects = SuspectPages(threading.Lock())
         self._listen_at = listen
         self._listener: Listener | None = None
         self._connection: Connection | None = None
@@ -175,15 +178,19 @@ class IncomingStream:
         self.heard_ms = self._vm.world.now_ms()
         self._target.check_ram()
 
-    def take(self, message: RamPages | ZeroPages) -> None:
+    def take(self, message: RamMessage) -> None:
         """Take one message of RAM, in whatever thread."""
-        load_ram(self._vm.ram, message)
+        load_ram(self._vm.ram, message, self._target.suspects)
         self.heard_ms = self._vm.world.now_ms()
 
     def land(self, arriving: ArrivingRam) -> list[memoryview] | None:
         """Find places for the pages of a message that arrives, in whatever thread."""
         self.heard_ms = self._vm.world.now_ms()
         return land_ram(self._vm.ram, arriving)
+
+    def landed(self, arriving: ArrivingRam) -> None:
+        """Hear that they are in place, in whatever thread."""
+        note_landed(self._vm.ram, arriving, self._target.suspects)
 
     def _go_on_reading(self) -> None:
         held = self._channels is not None and self._channels.holds_main()

@@ -18,7 +18,7 @@ from engine.driver.connection import Connection, RamTaker
 from engine.driver.surroundings import Connect
 from engine.driver.transport import Listener
 from engine.errors import UnexpectedMessage
-from engine.messages import ChannelHello, ChannelSync, Message, RamPages, ZeroPages
+from engine.messages import ChannelHello, ChannelSync, Message, RamMessage
 from engine.pass_barrier import PassBarrier
 from engine.uri import Uri
 
@@ -211,13 +211,17 @@ class _Guest:
         self._is_at_rest = False
         self._owner.ram.begin()
 
-    def take(self, message: RamPages | ZeroPages) -> None:
+    def take(self, message: RamMessage) -> None:
         """Take one message of RAM, in whatever thread."""
         self._owner.ram.take(message)
 
     def land(self, arriving: ArrivingRam) -> list[memoryview] | None:
         """Find places for what arrives, in whatever thread."""
         return self._owner.ram.land(arriving)
+
+    def landed(self, arriving: ArrivingRam) -> None:
+        """Hear that they are in place, in whatever thread."""
+        self._owner.ram.landed(arriving)
 
     def _heard(self, message: Message) -> None:
         match message:

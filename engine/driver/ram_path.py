@@ -73,7 +73,7 @@ class RamPath:
                 break
             lane.sender.limit_ms_per_byte = 1000 * len(self._lanes) / rate if rate else 0.0
             began_ms = world.now_ms()
-            sending = lane.sender.send(precopy.pass_number, runs, lane.has_ended, are_still=is_last)
+            sending = lane.sender.send(precopy.pass_number, runs, lane.has_ended)
             sent = await lane.send(sending)
             if sent is None:
                 return False
@@ -133,7 +133,13 @@ class Lane:
         if compression is not Compression.NEVER:
             connection.encoder.compress_ram(vm.parameters.zstd_level)
         #: What makes its frames.
-        self.sender = RamSender(contents, connection.encoder, compression, vm.world.now_ms)
+        self.sender = RamSender(
+            contents,
+            connection.encoder,
+            compression,
+            vm.world.now_ms,
+            in_place=connection.channel.splices,
+        )
 
     def has_ended(self) -> bool:
         """Say whether it was closed or lost; may be asked from any thread."""

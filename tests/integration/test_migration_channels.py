@@ -12,7 +12,7 @@ from engine import texts
 from engine.arriving_ram import ArrivingRam
 from engine.codec import StreamEncoder
 from engine.driver.ram_channels import GatheredChannels
-from engine.messages import ChannelHello, RamPages, ZeroPages
+from engine.messages import ChannelHello, RamMessage
 from tests.integration.lab import Lab, scenario
 from tests.integration.migration_streams import incoming, run
 from tests.integration.outcomes import failed_at_target, migrates_again, moved, stayed
@@ -122,10 +122,13 @@ class NoRam:
     def begin(self) -> None:
         raise AssertionError
 
-    def take(self, message: RamPages | ZeroPages) -> None:
+    def take(self, message: RamMessage) -> None:
         raise AssertionError
 
     def land(self, arriving: ArrivingRam) -> None:
+        raise AssertionError
+
+    def landed(self, arriving: ArrivingRam) -> None:
         raise AssertionError
 
 

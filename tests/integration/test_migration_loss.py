@@ -18,6 +18,7 @@ from engine.messages import (
     End,
     Heartbeat,
     Hello,
+    LivePages,
     Loaded,
     PassEnd,
     RamPages,
@@ -192,7 +193,7 @@ async def test_source_dies_before_its_commit_arrives(lab: Lab) -> None:
 # -- the link is cut
 
 
-@pytest.mark.parametrize("kind", [Hello, RamPages, PassEnd, State, End])
+@pytest.mark.parametrize("kind", [Hello, RamPages, LivePages, PassEnd, State, End])
 @pytest.mark.parametrize("way", [Way.CUT_BEFORE, Way.CUT_AFTER, Way.TRUNCATE, Way.DAMAGE])
 @scenario
 async def test_link_cut_before_loaded(lab: Lab, kind: type, way: Way) -> None:
@@ -206,7 +207,8 @@ async def test_link_cut_before_loaded(lab: Lab, kind: type, way: Way) -> None:
         report = await stayed(source, "failed")
         if way is Way.DAMAGE:
             does_not = "refuses this VM" if kind is Hello else "could not load the VM"
-            expected = f"The target {does_not}: Corrupted migration stream: expected frame"
+            what = "all pages" if kind is LivePages else "frame"
+            expected = f"The target {does_not}: Corrupted migration stream: expected {what}"
             assert report["error-desc"].startswith(expected)
         else:
             assert report["error-desc"].startswith("The target is gone")
@@ -218,13 +220,14 @@ async def test_link_cut_before_loaded(lab: Lab, kind: type, way: Way) -> None:
 
 
 @pytest.mark.parametrize("way", [Way.CUT_AFTER, Way.TRUNCATE, Way.DAMAGE])
+@pytest.mark.parametrize("kind", [RamPages, LivePages])
 @scenario
 async def test_what_is_read_straight_into_memory_is_not_run_unless_it_is_whole(
-    lab: Lab, way: Way
+    lab: Lab, way: Way, kind: type
 ) -> None:
     source, target = await lab.pair(target_options=["-mem-prealloc"])
     async with Relay(lab.path("relay"), lab.path("migration")) as relay:
-        relay.to_target.rule(RamPages, way)
+        relay.to_target.rule(kind, way)
         await source.command("migrate", uri=relay.uri)
         report = await stayed(source, "failed")
         if way is Way.DAMAGE:

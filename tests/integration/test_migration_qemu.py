@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.messages import LoadFailed, RamPages
+from engine.messages import LivePages, LoadFailed, RamPages
 from tests.integration.lab import Lab, scenario
 from tests.integration.outcomes import stayed
 from tests.integration.relay import Relay, Way
@@ -200,13 +200,14 @@ async def test_less_ram_at_the_target(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("return_path", [False, True])
+@pytest.mark.parametrize("kind", [RamPages, LivePages])
 @scenario
-async def test_damage(lab: Lab, return_path: bool) -> None:
+async def test_damage(lab: Lab, return_path: bool, kind: type) -> None:
     source, target = await lab.pair(PROFILE)
     if return_path:
         await source.capability("return-path")
     async with Relay(lab.path("relay"), lab.path("migration")) as relay:
-        relay.to_target.rule(RamPages, Way.DAMAGE)
+        relay.to_target.rule(kind, Way.DAMAGE)
         await source.command("migrate", uri=relay.uri)
         assert await target.exit_status() == 1
         await source.until(

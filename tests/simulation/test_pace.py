@@ -13,12 +13,12 @@ import pytest
 
 from devices.ram import PAGE_BYTES
 from engine.codec import StreamEncoder
+from engine.driver.channel import views
 from engine.driver.connection import Connection
 from engine.driver.ram_path import RamPath
 from engine.driver.simulation.loop import VirtualLoop
 from engine.precopy import Precopy
 from engine.ram_sending import Sending, Sent
-from engine.shapes import size_bytes
 from tests.unit.engine.commands.commanded_vm import CommandedVm
 
 MIB = 1 << 20
@@ -45,8 +45,10 @@ class Channel:
     """A connection to write RAM to."""
 
     ended = False
+    splices = True
 
     def __init__(self, link: Link) -> None:
+        self.channel = self
         self.encoder = StreamEncoder()
         self._link = link
 
@@ -56,7 +58,7 @@ class Channel:
                 frame = next(sending)
             except StopIteration as end:
                 return cast(Sent, end.value)
-            await self._link.carry(sum(size_bytes(piece) for piece in frame))
+            await self._link.carry(sum(view.nbytes for view in views(frame)))
 
 
 class Paced:

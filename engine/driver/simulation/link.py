@@ -21,7 +21,8 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Protocol, TypeAlias
 
-from engine.driver.channel import BytesLike, Channel, TransportError, views
+from engine.driver.channel import BytesLike, Channel, Piece, TransportError, views
+from engine.live_pages import PagesInPlace
 
 #: What the loop takes for the same moment.
 _TICK_SECONDS = 1e-9
@@ -64,13 +65,14 @@ class _Passed:
     data: bytes
 
 
-_Parcel: TypeAlias = bytes | _Passed | _End
+#: A view is of a source's RAM: it may be written to until it is read.
+_Parcel: TypeAlias = bytes | memoryview | _Passed | _End
 
 
-def _bytes_of(parcel: _Parcel) -> bytes:
+def _bytes_of(parcel: _Parcel) -> bytes | memoryview:
     if isinstance(parcel, _Passed):
         return parcel.data
-    return parcel if isinstance(parcel, bytes) else b""
+    return b"" if isinstance(parcel, _End) else parcel
 
 
 def _close_passed(parcels: Iterable[_Parcel]) -> None:
@@ -94,7 +96,7 @@ class Wire:
         self._network = network
         self._loop = asyncio.get_running_loop()
         self._flying: deque[tuple[float, _Parcel]] = deque()
-        self._arrived: deque[bytes | _Passed] = deque()
+        self._arrived: deque[bytes | memoryview | _Passed] = deque()
         self._free_at = 0.0
         self._bytes = 0
         self._reader: asyncio.Future[None] | None = None
@@ -219,7 +221,7 @@ class Wire:
         self._bytes -= len(first)
         if self._writer is not None and not self._writer.done():
             self._writer.set_result(None)
-        return first
+        return bytes(first)
 
 
 class SimulatedChannel(Channel):
@@ -249,6 +251,11 @@ class SimulatedChannel(Channel):
         """Whether this end was let go of."""
         return self._closed
 
+    @property
+    def splices(self) -> bool:
+        """Pages are under way as what they are, and are read when they have arrived."""
+        return True
+
     async def read(self, max_bytes: int) -> bytes:
         while not self._stopped:
             received = await self._incoming.take(max_bytes)
@@ -256,12 +263,14 @@ class SimulatedChannel(Channel):
                 return received
         return b""
 
-    async def write(self, buffers: Sequence[BytesLike]) -> None:
-        for view in views(buffers):
-            await self._outgoing.room()
-            if self._stopped or self._outgoing.broken:
-                raise TransportError("Unable to write to socket: Broken pipe")
-            self._outgoing.put(bytes(view))
+    async def write(self, buffers: Sequence[Piece]) -> None:
+        for buffer in buffers:
+            is_live = isinstance(buffer, PagesInPlace)
+            for view in views([buffer]):
+                await self._outgoing.room()
+                if self._stopped or self._outgoing.broken:
+                    raise TransportError("Unable to write to socket: Broken pipe")
+                self._outgoing.put(view if is_live else bytes(view))
 
     async def write_with(self, buffers: Sequence[BytesLike], descriptor: int) -> None:
         if not self._passes_descriptors:

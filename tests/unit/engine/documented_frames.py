@@ -53,7 +53,7 @@ def runs(*of: tuple[int, int]) -> bytes:
     return b"".join(struct.pack("<2Q", *each) for each in of)
 
 
-def stream_header(version: int = 2, minimum: int = 2, magic: bytes = MAGIC) -> bytes:
+def stream_header(version: int = 3, minimum: int = 3, magic: bytes = MAGIC) -> bytes:
     """A stream header as the document has it."""
     start = magic + struct.pack("<HH", version, minimum)
     return start + struct.pack("<I", zlib.crc32(start))

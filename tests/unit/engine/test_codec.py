@@ -26,6 +26,7 @@ from engine.messages import (
     Direction,
     End,
     Heartbeat,
+    LivePages,
     Loaded,
     Message,
     PassEnd,
@@ -57,7 +58,7 @@ def crc32_by_the_book(data: bytes) -> int:
 
 
 def test_the_golden_stream_header() -> None:
-    golden = bytes.fromhex("89 52 45 50 4c 55 47 0a  02 00  02 00")
+    golden = bytes.fromhex("89 52 45 50 4c 55 47 0a  03 00  03 00")
     golden += crc32_by_the_book(golden).to_bytes(4, "little")
     assert StreamEncoder().header() == golden
     assert len(golden) == 16
@@ -123,7 +124,7 @@ def test_every_message_says_who_sends_it_and_has_a_code_of_its_own() -> None:
     assert all(kind.code == code for code, kind in MESSAGES.items())
     assert {kind.__name__ for kind in MESSAGES.values()} == {
         *("Hello", "RamPages", "ZeroPages", "PassEnd", "State", "End", "Commit", "Abort"),
-        *("ChannelHello", "ChannelSync", "RamShared"),
+        *("ChannelHello", "ChannelSync", "RamShared", "LivePages"),
         *("Accept", "Refuse", "Loaded", "Running", "LoadFailed", "Heartbeat"),
     }
 
@@ -140,14 +141,14 @@ def test_another_magic_is_refused_at_its_first_wrong_byte(start: bytes) -> None:
     assert ("QEMU" in caught.value.came) == start.startswith(b"QEVM")
 
 
-@pytest.mark.parametrize(("version", "minimum"), [(3, 3), (1, 1), (9, 3)])
+@pytest.mark.parametrize(("version", "minimum"), [(4, 4), (2, 2), (9, 4)])
 def test_a_version_outside_is_refused_and_both_are_named(version: int, minimum: int) -> None:
     decoder = StreamDecoder("from_source")
     decoder.feed(stream_header(version, minimum))
     with pytest.raises(UnsupportedVersion) as caught:
         decoder.next()
     assert f"version {version} " in caught.value.came
-    assert "versions 2 to 2" in caught.value.expected
+    assert "versions 3 to 3" in caught.value.expected
 
 
 def test_a_newer_stream_that_old_readers_understand_is_read() -> None:
@@ -246,7 +247,7 @@ def test_a_body_over_its_bound_is_refused_when_the_header_is_there(kind: type[Me
 
 def test_the_bounds_are_the_documented_ones() -> None:
     large = {kind: kind.body_bytes_max for kind in MESSAGES.values() if kind.body_bytes_max > 65536}
-    assert large == {RamPages: 4 << 20, State: 16 << 20}
+    assert large == {RamPages: 4 << 20, LivePages: 4 << 20, State: 16 << 20}
 
 
 # --- the end, and after an error -----------------------------------------------------------

@@ -4,63 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import partial
 
 import numpy as np
 import pytest
 
-from devices.guest_memory import WORKLOAD_FIRST_PAGE
-from devices.page_runs import Runs, one_run, page_count
+from devices.page_runs import Runs, one_run
 from devices.ram import PAGE_BYTES, BitmapRam
 from engine.codec import AHEAD_BYTES, StreamDecoder, StreamEncoder
-from engine.errors import ChecksumMismatch, MalformedMessage, Truncated, UnexpectedMessage
-from engine.messages import Commit, Message, RamPages, ZeroPages
-from engine.ram_receiving import land_ram, load_ram, receive_ram
-from engine.ram_sending import FRAME_PAGES, Compression, RamSender, Sending, Sent
+from engine.driver.channel import views
+from engine.errors import (
+    ChecksumMismatch,
+    MalformedMessage,
+    Truncated,
+    UnexpectedMessage,
+)
+from engine.messages import Commit
+from engine.ram_sending import FRAME_PAGES, Compression, RamSender
 from tests.unit.engine.documented_frames import packed, runs, stream_header
-
-PAGES = 1100
-
-
-def filled(seed: int) -> BitmapRam:
-    """RAM of which every third page is zero."""
-    contents = np.random.default_rng(seed).integers(1, 255, (PAGES, PAGE_BYTES), dtype=np.uint8)
-    contents[::3] = 0
-    return BitmapRam(bytearray(contents.tobytes()))
-
-
-def written(sending: Sending) -> tuple[bytes, Sent]:
-    parts = []
-    try:
-        while True:
-            parts += [bytes(piece) for piece in next(sending)]
-    except StopIteration as end:
-        sent = end.value
-        assert isinstance(sent, Sent)
-        return b"".join(parts), sent
-
-
-def receive(stream: bytes, ram: BitmapRam, piece_bytes: int) -> Message | None:
-    decoder = StreamDecoder("from_source", lends=True)
-    return received(decoder, stream, ram, piece_bytes)
-
-
-def received(
-    decoder: StreamDecoder, stream: bytes, ram: BitmapRam, piece_bytes: int
-) -> Message | None:
-    receiving = receive_ram(decoder, lambda message: load_ram(ram, message), partial(land_ram, ram))
-    at = 0
-    try:
-        place = next(receiving)
-        while True:
-            piece = stream[at : at + min(piece_bytes, len(place))]
-            place[: len(piece)] = piece
-            at += len(piece)
-            place = receiving.send(len(piece))
-    except StopIteration as end:
-        came = end.value
-        assert came is None or not isinstance(came, RamPages | ZeroPages)
-        return came
+from tests.unit.engine.ram_streams import (
+    PAGES,
+    LandingRam,
+    filled,
+    receive,
+    received,
+    written,
+)
 
 
 def test_compressed_it_is_less_and_arrives_the_same() -> None:
@@ -129,7 +97,7 @@ def test_where_it_adapts_it_compresses_on_a_slow_link_only(send_ms: float, is_le
     sizes = []
     for _ in range(20):
         sending = sender.send(1, one_run(0, FRAME_PAGES), lambda: False)
-        sizes.append(sum(len(bytes(piece)) for piece in next(sending)))
+        sizes.append(sum(view.nbytes for view in views(next(sending))))
         # … but for the link.
         clock[0] += send_ms / FRAME_PAGES * sizes[-1] / PAGE_BYTES
         with suppress(StopIteration):
@@ -148,14 +116,12 @@ def scattered() -> Runs:
 
 @pytest.mark.parametrize("which", [one_run(0, PAGES), one_run(5, 6), scattered()], ids=len)
 @pytest.mark.parametrize("piece_bytes", [1000, 1 << 20])
-@pytest.mark.parametrize("are_still", [False, True])
-def test_what_is_sent_is_what_arrives(which: Runs, piece_bytes: int, are_still: bool) -> None:
+@pytest.mark.parametrize("in_place", [False, True])
+def test_what_is_sent_is_what_arrives(which: Runs, piece_bytes: int, in_place: bool) -> None:
     source, target = filled(1), filled(2)
     encoder = StreamEncoder()
-    sending = RamSender(source.stream_view(), encoder).send(
-        3, which, lambda: False, are_still=are_still
-    )
-    stream, sent = written(sending)
+    sender = RamSender(source.stream_view(), encoder, in_place=in_place)
+    stream, sent = written(sender.send(3, which, lambda: False))
     end = b"".join(bytes(piece) for piece in encoder.encode(Commit()))
     assert sent.wire_bytes == len(stream)
     indexes = np.concatenate([np.arange(first, after) for first, after in which.tolist()])
@@ -172,22 +138,16 @@ def test_what_is_sent_is_what_arrives(which: Runs, piece_bytes: int, are_still: 
     assert (there[others] == before[others]).all()
 
 
-class LandingRam(BitmapRam):
-    """RAM that streams are read straight into."""
-
-    landed_pages = 0
-
-    def landing(self, runs: Runs) -> list[memoryview] | None:
-        self.landed_pages += page_count(runs)
-        return [self.receive_view(first, end - first) for first, end in runs.tolist()]
-
-
 @pytest.mark.parametrize("which", [one_run(0, PAGES), one_run(5, 6), scattered()], ids=len)
 @pytest.mark.parametrize("piece_bytes", [1000, 5000, 1 << 20])
-def test_pages_are_read_straight_into_ram_where_it_says_so(which: Runs, piece_bytes: int) -> None:
+@pytest.mark.parametrize("in_place", [False, True])
+def test_pages_are_read_straight_into_ram_where_it_says_so(
+    which: Runs, piece_bytes: int, in_place: bool
+) -> None:
     source, target = filled(1), LandingRam(bytearray(b"x" * PAGES * PAGE_BYTES))
     encoder = StreamEncoder()
-    stream, sent = written(RamSender(source.stream_view(), encoder).send(3, which, lambda: False))
+    sender = RamSender(source.stream_view(), encoder, in_place=in_place)
+    stream, sent = written(sender.send(3, which, lambda: False))
     end = b"".join(bytes(piece) for piece in encoder.encode(Commit()))
     assert receive(encoder.header() + stream + end, target, piece_bytes) == Commit()
     # Unless it was whole before it was known what it is.
@@ -244,22 +204,9 @@ def test_what_is_written_after_a_frame_was_made_is_not_in_it() -> None:
     ram = filled(1)
     frames = RamSender(ram.stream_view(), StreamEncoder()).send(1, one_run(1, 2), lambda: False)
     pieces = next(frames)
-    before = b"".join(bytes(piece) for piece in pieces)
+    before = b"".join(bytes(view) for view in views(pieces))
     ram.write(PAGE_BYTES, b"changed")
-    assert b"".join(bytes(piece) for piece in pieces) == before
-
-
-@pytest.mark.parametrize("are_still", [False, True])
-def test_once_the_guest_has_stopped_pages_are_sent_from_where_they_are(are_still: bool) -> None:
-    ram = BitmapRam(bytearray(b"x" * PAGES * PAGE_BYTES))
-    sender = RamSender(ram.stream_view(), StreamEncoder())
-    memory = np.frombuffer(ram.view(), dtype=np.uint8)
-    # Below there, devices and a reset go on writing.
-    for first, is_the_guests in ((WORKLOAD_FIRST_PAGE, True), (WORKLOAD_FIRST_PAGE - 1, False)):
-        sending = sender.send(1, one_run(first, PAGES), lambda: False, are_still=are_still)
-        pieces = [np.frombuffer(piece, np.uint8) for piece in next(sending)]
-        is_shared = any(np.shares_memory(piece, memory) for piece in pieces)
-        assert is_shared is (are_still and is_the_guests)
+    assert b"".join(bytes(view) for view in views(pieces)) == before
 
 
 def test_it_stops_between_frames() -> None:

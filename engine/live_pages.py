@@ -1,0 +1,98 @@
+"""RAM out, without a copy: pages that are written to the stream from where they are.
+
+What may live here: which of some pages hold contents, their sums, and what names them to whoever
+writes. Rules:
+
+- the guest may write to a page until the other end has read it. What arrives then is neither the
+  old page nor the new one, and has not the sum that was sent before; but it is dirty, and comes
+  again. The other end keeps to that: see suspect_pages.py;
+- a page that seems to be zero is looked at whole: the sum of others may be 0, too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from devices.page_copies import Pages, gather
+from devices.page_runs import Runs, one_run, page_count, split, union
+from devices.page_sums import Sums, page_sums
+from devices.zero_pages import filled_marks
+from engine.wire_runs import RunQueue
+
+_NO_SUMS: Sums = np.zeros(0, dtype=np.uint64)
+_NO_RUNS = one_run(0, 0)
+#: So many pages in a row are looked at in one go: half of that costs a tenth more.
+_LOOK_PAGES = 2048
+#: Every so many pages one is looked at to tell whether all of them may be zero.
+_PROBED = 64
+
+
+@dataclass(frozen=True, eq=False)
+class PagesInPlace:
+    """Pages as a piece of a write, to be taken from where they are."""
+
+    #: All pages there are, a row each.
+    rows: Pages
+    #: Which of them.
+    runs: Runs
+
+    def __len__(self) -> int:
+        """Return how many bytes they have."""
+        return page_count(self.runs) * int(self.rows.shape[1])
+
+    def views(self) -> list[memoryview]:
+        """Return them as views of where they are, one for each run."""
+        return [self.rows[first:end].data.cast("B") for first, end in self.runs.tolist()]
+
+
+class LivePacking:
+    """Pages on their way into frames of at most so many; those of zeros are noted."""
+
+    def __init__(self, rows: Pages, runs: Runs, scratch: Pages) -> None:
+        """Take the pages of `runs` among `rows`; as many as `scratch` has rows go in a frame."""
+        self._rows = rows
+        self._queue = RunQueue(runs)
+        self._scratch = scratch
+        self._found = RunQueue()
+        self._sums = _NO_SUMS
+        #: Runs of pages that were found to be zero.
+        self.zeros: list[Runs] = []
+
+    def next(self) -> tuple[Runs, Sums]:
+        """Return the next pages with contents, and their sums; none when all are done."""
+        frame_pages = len(self._scratch)
+        while len(self._found) < frame_pages and len(self._queue):
+            runs = self._queue.take(_LOOK_PAGES)
+            if len(runs) == 1:
+                self._sort(runs, self._rows[runs[0, 0] : runs[0, 1]])
+            else:
+                self._look_at(RunQueue(runs))
+        runs = self._found.take(frame_pages)
+        taken = page_count(runs)
+        sums, self._sums = self._sums[:taken], self._sums[taken:]
+        return runs, sums
+
+    def _look_at(self, scattered: RunQueue) -> None:
+        """Bring pages together to sort them; what is sent may be newer than those, as ever."""
+        while len(scattered):
+            runs = scattered.take(len(self._scratch))
+            pages = self._scratch[: page_count(runs)]
+            gather(self._rows, runs, pages)
+            self._sort(runs, pages)
+
+    def _sort(self, runs: Runs, pages: Pages) -> None:
+        """Tell the pages of runs, which are seen here, apart, and sum those with contents."""
+        if pages[::_PROBED].view(np.uint64)[:, 0].any():
+            sums = page_sums(pages)
+            marks = sums != 0 if sums.all() else filled_marks(pages)
+            sums = sums[marks]
+        else:
+            marks = filled_marks(pages)
+            sums = page_sums(pages[marks]) if marks.any() else _NO_SUMS
+        contents, zeros = split(runs, marks)
+        self._found = RunQueue(union(self._found.rest(), contents))
+        self._sums = np.concatenate([self._sums, sums])
+        if len(zeros):
+            self.zeros.append(zeros)
