@@ -109,6 +109,45 @@ def test_shutdown_ends_a_write_that_nobody_reads(memory: Pages, tmp_path: Path) 
     run(main())
 
 
+def test_cancelling_a_write_that_nobody_reads_ends_it(memory: Pages, tmp_path: Path) -> None:
+    async def main() -> None:
+        source, target = await pair(f"unix:{tmp_path}/s")
+        with closing(source), closing(target):
+            assert source.splices
+            frame: list[Piece] = [PagesInPlace(memory, one_run(0, PAGES))]
+            sending = asyncio.create_task(source.carry_out(written(*[frame] * 10)))
+            await target.read(1)
+            sending.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await sending
+
+    run(main())
+
+
+def test_it_goes_on_where_the_system_took_only_a_part(
+    memory: Pages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    all_of_it = page_splice._VMSPLICE
+    monkeypatch.setattr(
+        page_splice,
+        "_VMSPLICE",
+        lambda pipe, places, count, flags: all_of_it(pipe, places, min(count, 7), flags),
+    )
+
+    async def main() -> None:
+        source, target = await pair(f"unix:{tmp_path}/s")
+        with closing(source), closing(target):
+            assert source.splices
+            sending = asyncio.create_task(
+                source.carry_out(written([PagesInPlace(memory, SCATTERED)]))
+            )
+            expected = b"".join(memory[first:end].tobytes() for first, end in SCATTERED.tolist())
+            assert await arrived(target, len(expected)) == expected
+            await sending
+
+    run(main())
+
+
 def test_no_descriptor_is_left(tmp_path: Path) -> None:
     async def main() -> None:
         source, target = await pair(f"unix:{tmp_path}/s")

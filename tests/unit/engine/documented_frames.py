@@ -67,13 +67,15 @@ def frame(
     flags: int = 0,
     version: int | None = None,
     raw_bytes: int | None = None,
+    unsummed_bytes: int = 0,
 ) -> bytes:
-    """A frame as the document has it."""
+    """A frame as the document has it; `unsummed_bytes` at its end the checksum leaves out."""
     raw_bytes = len(body) if raw_bytes is None else raw_bytes
     version = VERSIONS.get(code, 1) if version is None else version
     start = struct.pack("<BBHII", code, flags, version, len(body), raw_bytes)
     end = struct.pack("<Q", sequence)
-    return start + struct.pack("<I", zlib.crc32(start + end + body)) + end + body
+    summed = body[: len(body) - unsummed_bytes]
+    return start + struct.pack("<I", zlib.crc32(start + end + summed)) + end + body
 
 
 def packed(code: int, fields: Any, **header: Any) -> bytes:

@@ -12,10 +12,11 @@ from devices.page_runs import indexes_of, one_run, page_count, runs_of
 from devices.ram import PAGE_BYTES, BitmapRam
 from engine.codec import StreamDecoder, StreamEncoder
 from engine.driver.channel import views
-from engine.errors import ChecksumMismatch, StreamError
+from engine.errors import ChecksumMismatch, MalformedMessage, StreamError
 from engine.live_pages import PagesInPlace
 from engine.ram_sending import RamSender
 from engine.suspect_pages import SuspectPages
+from tests.unit.engine.documented_frames import packed, runs, stream_header
 from tests.unit.engine.ram_streams import GUESTS, PAGES, LandingRam, filled, received, written
 
 
@@ -155,4 +156,38 @@ def test_a_page_is_suspect_until_it_comes_again_right() -> None:
     suspects.came(one_run(11, 12), np.array([True]))
     assert suspects.pages == 1
     suspects.came(one_run(0, 100), np.zeros(100, dtype=np.bool_))
+    suspects.check()
+
+
+SUMS = bytes(2 * 8)
+DATA = bytes(2 * PAGE_BYTES)
+
+
+@pytest.mark.parametrize("target_is", [BitmapRam, LandingRam])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param([1, runs((3, 2)), SUMS[8:], DATA], id="a sum too few"),
+        pytest.param([1, runs((3, 2)), SUMS + SUMS, DATA], id="sums too many"),
+        pytest.param([1, runs((3, 2)), SUMS[1:], DATA], id="no whole sums"),
+        pytest.param([1, runs((3, 2)), b"", DATA], id="no sums"),
+        pytest.param([1, runs((3, 2)), "sums", DATA], id="text as sums"),
+        pytest.param([1, runs((PAGES - 1, 2)), SUMS, DATA], id="outside"),
+        pytest.param([1, runs((3, 2)), SUMS, DATA[PAGE_BYTES:]], id="a page too few"),
+        pytest.param([1, runs((3, 2)), SUMS, DATA, DATA], id="data twice"),
+        pytest.param([1, runs((3, 2)), DATA], id="no field for sums"),
+        pytest.param(["1", runs((3, 2)), SUMS, DATA], id="text as the pass"),
+    ],
+)
+@pytest.mark.parametrize("piece_bytes", [100, 1 << 20])
+def test_what_cannot_be_changes_nothing(
+    target_is: type[BitmapRam], fields: list[object], piece_bytes: int
+) -> None:
+    ram, suspects = target_is(bytearray(b"x" * PAGES * PAGE_BYTES)), SuspectPages()
+    data = fields[-1]
+    assert isinstance(data, bytes)
+    stream = stream_header() + packed(0x0C, fields, unsummed_bytes=len(data))
+    with pytest.raises(MalformedMessage):
+        received(StreamDecoder("from_source", lends=True), stream, ram, piece_bytes, suspects)
+    assert bytes(ram.view()) == b"x" * PAGES * PAGE_BYTES
     suspects.check()
