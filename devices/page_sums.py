@@ -3,11 +3,13 @@
 What may live here: the sum, which is part of the stream (docs/stream.md), and nothing that changes
 a page.
 
-It is the sum of a page's 64-bit words, each times a weight of its place, modulo 2^64. The weights
-are odd, so a page in which one word has changed always has another sum; all are different, so one
-in which two words have changed places has, too, unless they differ in their highest bits alone.
-numpy takes all pages in one go and lets other threads run meanwhile; a CRC-32 would be a call for
-each page.
+It is the sum of a page's 64-bit words, each times a weight of its place, modulo 2^64: 1, 3, 5, …
+The weights are odd, so a page in which one word has changed, or a burst of up to 64 bits, always
+has another sum; they differ, so one in which words have changed places has, too, unless these
+differ in their highest bits alone. It is weaker than a CRC-32 where the same high bit of several
+words is wrong: of pages with two such errors in bit 63, 62, 61, … all, a half, a quarter, … go
+unnoticed. numpy takes all pages in one go and lets other threads run meanwhile; a CRC-32 would be a
+call for each page.
 """
 
 from __future__ import annotations
@@ -22,8 +24,6 @@ Sums: TypeAlias = npt.NDArray[np.uint64]
 
 #: The bytes of one sum.
 SUM_BYTES = 8
-#: 2^64 divided by the golden ratio.
-_GOLDEN = 0x9E3779B97F4A7C15
 
 
 def page_sums(pages: npt.NDArray[np.uint8]) -> Sums:
@@ -35,6 +35,4 @@ def page_sums(pages: npt.NDArray[np.uint8]) -> Sums:
 
 @lru_cache(maxsize=4)
 def _weights(count: int) -> Sums:
-    # 1, 3, 5, … times an odd number: odd, and no two alike.
-    weights: Sums = np.arange(1, 2 * count, 2, dtype=np.uint64) * np.uint64(_GOLDEN)
-    return weights
+    return np.arange(1, 2 * count, 2, dtype=np.uint64)

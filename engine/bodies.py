@@ -30,7 +30,7 @@ VALUES_MAX = 1 << 20
 #: The most items in one list or map.
 ITEMS_MAX = 16_384
 
-# msgpack's bin 32; the shortest form for what is gathered, since that has at least 2^16 bytes.
+# msgpack's bin 32, for what is not copied into the body; as a rule that has at least 2^16 bytes.
 _BIN_32 = struct.Struct(">BI")
 _BIN_32_TAG = 0xC6
 
@@ -137,14 +137,12 @@ def read_ram_head(kind: type[Message], body: memoryview) -> RamHead | None:
 
 
 def summed_part(kind: type[Message], body: memoryview) -> memoryview:
-    """Return what the checksum of a frame covers of its body, uncompressed; MalformedMessage."""
-    if not kind.has_sums:
-        return body
-    head = read_ram_head(kind, body)
-    if head is None:
-        mismatch = Mismatch("a pass number, runs, sums and data", "something else")
-        raise malformed(kind, mismatch, _SAME_REPLUG)
-    return body[: head.data_start]
+    """Return what the checksum of a frame covers of its body, uncompressed.
+
+    Where that cannot be told something is wrong with it: then it is all of it.
+    """
+    head = read_ram_head(kind, body) if kind.has_sums else None
+    return body if head is None else body[: head.data_start]
 
 
 def lend_ram_pages(kind: type[Message], body: BytesLike) -> RamPages | LivePages:

@@ -6,26 +6,30 @@ writes. Rules:
 - the guest may write to a page until the other end has read it. What arrives then is neither the
   old page nor the new one, and has not the sum that was sent before; but it is dirty, and comes
   again. The other end keeps to that: see suspect_pages.py;
-- a page that seems to be zero is looked at whole: the sum of others may be 0, too.
+- so the guest of a source that sends like this must not run again as long as pages are under way
+  that count: it waits for the target's answer, or the migration is off;
+- what is told to be zero was looked at whole: the sum of other pages may be 0, too.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from devices.page_copies import Pages, gather
-from devices.page_runs import Runs, one_run, page_count, split, union
+from devices.page_runs import Marks, Runs, page_count, split, union
 from devices.page_sums import Sums, page_sums
 from devices.zero_pages import filled_marks
 from engine.wire_runs import RunQueue
 
 _NO_SUMS: Sums = np.zeros(0, dtype=np.uint64)
-_NO_RUNS = one_run(0, 0)
 #: So many pages in a row are looked at in one go: half of that costs a tenth more.
 _LOOK_PAGES = 2048
-#: Every so many pages one is looked at to tell whether all of them may be zero.
+#: Pages that are summed in one go where others lie between them.
+_SUMMED_PAGES = 256
+#: Every so many pages one is looked at to tell whether all of them may have contents.
 _PROBED = 64
 
 
@@ -50,11 +54,15 @@ class PagesInPlace:
 class LivePacking:
     """Pages on their way into frames of at most so many; those of zeros are noted."""
 
-    def __init__(self, rows: Pages, runs: Runs, scratch: Pages) -> None:
-        """Take the pages of `runs` among `rows`; as many as `scratch` has rows go in a frame."""
+    def __init__(self, rows: Pages, runs: Runs, scratch: Pages, together: Pages) -> None:
+        """Take the pages of `runs` among `rows`; as many as `scratch` has rows go in a frame.
+
+        `together` is more room for pages.
+        """
         self._rows = rows
         self._queue = RunQueue(runs)
         self._scratch = scratch
+        self._together = together
         self._found = RunQueue()
         self._sums = _NO_SUMS
         #: Runs of pages that were found to be zero.
@@ -82,17 +90,25 @@ class LivePacking:
             gather(self._rows, runs, pages)
             self._sort(runs, pages)
 
+    def _sums_of(self, pages: Pages, marks: Marks) -> Iterator[Sums]:
+        """Sum the marked pages, brought together a cache's worth at a time."""
+        which = np.flatnonzero(marks)
+        for start in range(0, which.size, _SUMMED_PAGES):
+            some = which[start : start + _SUMMED_PAGES]
+            together = pages.take(some, axis=0, out=self._together[: some.size], mode="clip")
+            yield page_sums(together)
+
     def _sort(self, runs: Runs, pages: Pages) -> None:
         """Tell the pages of runs, which are seen here, apart, and sum those with contents."""
-        if pages[::_PROBED].view(np.uint64)[:, 0].any():
+        if pages[::_PROBED].view(np.uint64)[:, 0].all():
             sums = page_sums(pages)
             marks = sums != 0 if sums.all() else filled_marks(pages)
-            sums = sums[marks]
+            self._sums = np.concatenate([self._sums, sums[marks]])
         else:
+            # Those of zeros are not worth to be summed.
             marks = filled_marks(pages)
-            sums = page_sums(pages[marks]) if marks.any() else _NO_SUMS
+            self._sums = np.concatenate([self._sums, *self._sums_of(pages, marks)])
         contents, zeros = split(runs, marks)
         self._found = RunQueue(union(self._found.rest(), contents))
-        self._sums = np.concatenate([self._sums, sums])
         if len(zeros):
             self.zeros.append(zeros)

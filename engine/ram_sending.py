@@ -1,17 +1,17 @@
 """RAM out: the frames of some pages, as writes for whoever can write.
 
-What may live here: what goes into which frame, and the one copy on the way. Rules:
+What may live here: what goes into which frame, and the copy on the way where there is one. Rules:
 
 - a generator yields one gathered write after the other; the next one is asked for when the last
   has been taken whole. It does no I/O and knows no clock: a thread drives it, or a loop;
-- contents are copied into a buffer of the channel's own before their checksum is taken: the guest
-  may go on writing, and what is sent must be what was summed. Where all pages seem to have
-  contents, zeros are looked for in the copy as well: it is in the processor's cache, and the pages
-  are read once. Where some seem to be zero, they are looked at where they are and only the others
-  are copied: a page that is written to meanwhile is dirty, and comes again;
 - where the channel can take pages from where they are, nothing is copied (live_pages.py). Pages
   below the workload's still are: devices and a reset write those even once the guest has stopped,
   when nothing comes again. What is to be compressed is copied as well;
+- else contents are copied into a buffer of the channel's own before their checksum is taken: the
+  guest may go on writing, and what is sent must be what was summed. Where all pages seem to have
+  contents, zeros are looked for in the copy as well: it is in the processor's cache, and the pages
+  are read once. Where some seem to be zero, they are looked at where they are and only the others
+  are copied: a page that is written to meanwhile is dirty, and comes again;
 - what is to be compressed is sorted before: pages that look like noise go as they are, in frames
   of their own;
 - between two frames it can be told to stop.
@@ -135,7 +135,7 @@ class RamSender:
         return sent + (yield from self._send_in_place(pass_number, others, stopped))
 
     def _send_in_place(self, pass_number: int, runs: Runs, stopped: Callable[[], bool]) -> Sending:
-        packing = LivePacking(self._rows, runs, self._read)
+        packing = LivePacking(self._rows, runs, self._read, self._packed)
         sent = Sent()
         while not stopped():
             contents, sums = packing.next()

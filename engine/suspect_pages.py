@@ -61,5 +61,5 @@ class SuspectPages:
             raise ChecksumMismatch(
                 expected="all pages as their sums say",
                 came=f"{self.pages} that are not, the first of them page {int(self._runs[0, 0])}",
-                remedy="check the transport and start the migration again",
+                remedy="check the transport, unless the source had given up; then migrate again",
             )

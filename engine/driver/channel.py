@@ -67,9 +67,8 @@ class Channel(ABC):
     #: Whether answers can come back the other way.
     reply_path: bool
 
-    @property
     def splices(self) -> bool:
-        """Whether `carry_out` takes pages from where they are, without a copy."""
+        """Get ready for it, if it can be, that `carry_out` takes pages from where they are."""
         return False
 
     @abstractmethod

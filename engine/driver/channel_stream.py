@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any, cast
 
 from engine.driver.channel import (
@@ -108,7 +108,7 @@ class StreamChannel(Channel):
                     return cast(Result, end.value)
                 self._write_pieces(thread, buffers)
 
-        thread: DescriptorThread[Result] = DescriptorThread(self._write_fd, writing=True)
+        thread = self._thread(writing=True)
         return await self._in(thread, work)
 
     async def fill(self, reads: Generator[memoryview, int, Result]) -> Result:
@@ -120,8 +120,16 @@ class StreamChannel(Channel):
             except StopIteration as end:
                 return cast(Result, end.value)
 
-        thread: DescriptorThread[Result] = DescriptorThread(self._read_fd, writing=False)
+        thread = self._thread(writing=False)
         return await self._in(thread, work)
+
+    def _thread(self, *, writing: bool) -> DescriptorThread[Any]:
+        fd, doing = (self._write_fd, "write to") if writing else (self._read_fd, "read from")
+        try:
+            return DescriptorThread(fd, writing=writing)
+        except OSError as error:
+            # As a rule: no descriptor is left.
+            raise failed(f"Unable to {doing} {self._noun}", error) from error
 
     async def _in(self, thread: DescriptorThread[Result], work: Callable[[], Result]) -> Result:
         self._threads.add(thread)
@@ -266,20 +274,21 @@ class SocketChannel(StreamChannel):
         descriptor, self._descriptor = self._descriptor, None
         return descriptor
 
-    @property
     def splices(self) -> bool:
-        """Whether the system can move pages into this socket."""
+        """Get ready to move pages into this socket, if the system can do that."""
         is_stream = self._socket.type == socket.SOCK_STREAM
-        if self._splice is None and is_stream and self._socket.family in _SPLICING:
+        can = is_stream and self._socket.family in _SPLICING and not self._stopped
+        if self._splice is None and can:
             self._splice = PageSplice.open(self._socket.fileno())
         return self._splice is not None
 
     def _write_pieces(self, thread: DescriptorThread[Any], pieces: Sequence[Piece]) -> None:
-        for piece in pieces:
-            if self._splice is not None and isinstance(piece, PagesInPlace):
-                self._splice_in(thread, self._splice.moves(piece))
+        for in_place, some in groupby(pieces, lambda piece: isinstance(piece, PagesInPlace)):
+            if in_place and self._splice is not None:
+                for piece in some:
+                    self._splice_in(thread, self._splice.moves(cast(PagesInPlace, piece)))
             else:
-                super()._write_pieces(thread, [piece])
+                super()._write_pieces(thread, list(some))
 
     def _splice_in(self, thread: DescriptorThread[Any], moves: Iterator[bool]) -> None:
         try:

@@ -16,12 +16,16 @@ from engine.parameters import Capability
 from engine.precopy import Precopy
 from engine.ram_sending import Compression, RamSender, Sending, Sent
 from engine.vm import Vm
+from statemachines.guards import VM_SCOPE
 from statemachines.states import RunState
+from statemachines.tables.conditions import TWO_PHASE
 
 #: How much is written between two measurements of the bandwidth, in time.
 MEASURE_MS = 50.0
 #: How often max-bandwidth is looked at while a stream waits for it (QEMU: each 100 ms).
 LIMIT_LOOK_MS = 100.0
+#: So many channels take pages from where they are; each needs two descriptors more for that.
+SPLICING_MAX = 16
 
 
 class RamPath:
@@ -34,7 +38,12 @@ class RamPath:
         self._channels = channels
         compression = _compression(vm, has_channels=bool(channels))
         contents = vm.ram.stream_view()
-        self._lanes = [Lane(each, vm, contents, compression) for each in channels or [connection]]
+        # The guest may run again only when the target has read all that is under way: an answer.
+        waits = TWO_PHASE.holds(vm.runtime, VM_SCOPE) and compression is Compression.NEVER
+        self._lanes = [
+            Lane(each, vm, contents, compression, may_splice=waits and number < SPLICING_MAX)
+            for number, each in enumerate(channels or [connection])
+        ]
         self._bucket = TokenBucket()
         self._window = Sent()
         self._window_ms = 0.0
@@ -127,7 +136,13 @@ class Lane:
     """One channel as a way for RAM."""
 
     def __init__(
-        self, connection: Connection, vm: Vm, contents: memoryview, compression: Compression
+        self,
+        connection: Connection,
+        vm: Vm,
+        contents: memoryview,
+        compression: Compression,
+        *,
+        may_splice: bool,
     ) -> None:
         self._connection = connection
         if compression is not Compression.NEVER:
@@ -138,7 +153,7 @@ class Lane:
             connection.encoder,
             compression,
             vm.world.now_ms,
-            in_place=connection.channel.splices,
+            in_place=may_splice and connection.channel.splices(),
         )
 
     def has_ended(self) -> bool:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import struct
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from devices.page_runs import Marks
+from devices.page_sums import page_sums
+from devices.ram import PAGE_BYTES
 from engine import texts
 from engine.arriving_ram import ArrivingRam
 from engine.codec import StreamEncoder
 from engine.driver.ram_channels import GatheredChannels
-from engine.messages import ChannelHello, RamMessage
+from engine.driver.ram_path import SPLICING_MAX
+from engine.messages import ChannelHello, LivePages, RamMessage
 from tests.integration.lab import Lab, scenario
 from tests.integration.migration_streams import incoming, run
 from tests.integration.outcomes import failed_at_target, migrates_again, moved, stayed
@@ -56,6 +63,28 @@ async def test_many_passes_do_not_overtake_each_other(lab: Lab) -> None:
     await source.parameters(downtime_limit=300, max_bandwidth=0)
     report = await moved(source, target)
     assert report["x-replug"]["digest-equal"] is True
+
+
+@scenario
+async def test_not_every_one_of_many_channels_has_a_pipe_of_its_own(lab: Lab) -> None:
+    source, target = await channelled(lab, SPLICING_MAX + 4)
+    before = pipes_of(source)
+    await source.parameters(max_bandwidth=300_000)
+    await source.command("migrate", uri=lab.uri())
+    await source.status("active")
+    assert len(pipes_of(source) - before) == SPLICING_MAX
+    await source.parameters(max_bandwidth=0)
+    report = await moved(source, target)
+    assert report["x-replug"]["digest-equal"] is True
+
+
+def pipes_of(vm: Vm) -> set[str]:
+    """The pipes that a VM's process has open."""
+    links = []
+    for entry in Path(f"/proc/{vm.process.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            links.append(os.readlink(entry))
+    return {link for link in links if link.startswith("pipe:")}
 
 
 @pytest.mark.parametrize("capability", ["multifd", "x-adaptive"])
@@ -125,7 +154,7 @@ class NoRam:
     def take(self, message: RamMessage) -> None:
         raise AssertionError
 
-    def land(self, arriving: ArrivingRam) -> None:
+    def land(self, arriving: ArrivingRam) -> list[memoryview] | None:
         raise AssertionError
 
     def landed(self, arriving: ArrivingRam) -> None:
@@ -171,6 +200,54 @@ def test_strangers_are_let_go_and_the_channels_are_gathered(tmp_path: Path) -> N
         listener.close()
         for _, writer in right:
             writer.close()
+
+    run(gather())
+
+
+class OnePlace(NoRam):
+    """Takes what comes straight to one place, and keeps what it is told."""
+
+    def __init__(self, pages: int) -> None:
+        self.memory = bytearray(pages * PAGE_BYTES)
+        self.wrong: asyncio.Future[Marks | None] = asyncio.get_running_loop().create_future()
+
+    def begin(self) -> None:
+        pass
+
+    def land(self, arriving: ArrivingRam) -> list[memoryview]:
+        return [memoryview(self.memory)]
+
+    def landed(self, arriving: ArrivingRam) -> None:
+        loop = self.wrong.get_loop()
+        loop.call_soon_threadsafe(self.wrong.set_result, arriving.wrong)
+
+
+def test_which_pages_are_wrong_is_told_of_those_that_come_by_a_channel_too(tmp_path: Path) -> None:
+    pages = np.random.default_rng(1).integers(0, 256, (64, PAGE_BYTES), dtype=np.uint8)
+    sums = page_sums(pages)
+    sums[3] += 1
+    encoder = StreamEncoder()
+    stream = [encoder.header(), *encoder.encode(ChannelHello(MIGRATION, 1))]
+    runs = struct.pack("<2Q", 0, 64)
+    stream += encoder.encode(LivePages(1, runs, sums.tobytes(), pages.tobytes()))
+
+    async def gather() -> None:
+        ram = OnePlace(64)
+        listener = await incoming(f"unix:{tmp_path}/here")
+        gathered = GatheredChannels(
+            MIGRATION, 1, ram=ram, on_lost=print, go_on=lambda: None, warn=print
+        )
+        gathering = asyncio.create_task(gathered.gather(listener))
+        _, writer = await asyncio.open_unix_connection(f"{tmp_path}/here")
+        writer.writelines(stream)
+        await gathering
+        wrong = await ram.wrong
+        assert wrong is not None
+        assert np.flatnonzero(wrong).tolist() == [3]
+        assert ram.memory == pages.tobytes()
+        gathered.close()
+        listener.close()
+        writer.close()
 
     run(gather())
 

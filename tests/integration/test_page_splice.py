@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import mmap
 import os
 import socket
@@ -54,7 +55,7 @@ def test_they_arrive_between_what_is_written_before_and_after(
     async def main() -> None:
         source, target = await pair(f"unix:{tmp_path}/s" if uri == "unix:" else uri)
         with closing(source), closing(target):
-            assert source.splices
+            assert source.splices()
             frame: list[Piece] = [b"head", PagesInPlace(memory, runs), b"tail"]
             expected = b"".join(memory[first:end].tobytes() for first, end in runs.tolist())
             sending = asyncio.create_task(source.carry_out(written(frame, frame)))
@@ -71,7 +72,7 @@ def test_what_is_written_to_one_before_it_is_read_is_what_is_read(
     async def main() -> None:
         source, target = await pair(f"unix:{tmp_path}/s")
         with closing(source), closing(target):
-            assert source.splices
+            assert source.splices()
             await source.carry_out(written([PagesInPlace(memory, one_run(5, 7))]))
             memory[6, :3] = 1, 2, 3
             assert await arrived(target, 2 * PAGE_BYTES) == memory[5:7].tobytes()
@@ -83,7 +84,7 @@ def test_a_reader_that_goes_is_a_broken_pipe(memory: Pages, tmp_path: Path) -> N
     async def main() -> None:
         source, target = await pair(f"unix:{tmp_path}/s")
         with closing(source):
-            assert source.splices
+            assert source.splices()
             frame: list[Piece] = [PagesInPlace(memory, one_run(0, PAGES))]
             sending = asyncio.create_task(source.carry_out(written(*[frame] * 10)))
             await target.read(1)
@@ -98,7 +99,7 @@ def test_shutdown_ends_a_write_that_nobody_reads(memory: Pages, tmp_path: Path) 
     async def main() -> None:
         source, target = await pair(f"unix:{tmp_path}/s")
         with closing(source), closing(target):
-            assert source.splices
+            assert source.splices()
             frame: list[Piece] = [PagesInPlace(memory, one_run(0, PAGES))]
             sending = asyncio.create_task(source.carry_out(written(*[frame] * 10)))
             await target.read(1)
@@ -113,7 +114,7 @@ def test_cancelling_a_write_that_nobody_reads_ends_it(memory: Pages, tmp_path: P
     async def main() -> None:
         source, target = await pair(f"unix:{tmp_path}/s")
         with closing(source), closing(target):
-            assert source.splices
+            assert source.splices()
             frame: list[Piece] = [PagesInPlace(memory, one_run(0, PAGES))]
             sending = asyncio.create_task(source.carry_out(written(*[frame] * 10)))
             await target.read(1)
@@ -138,7 +139,7 @@ def test_it_goes_on_where_the_system_took_only_a_part(
     async def main() -> None:
         source, target = await pair(f"unix:{tmp_path}/s")
         with closing(source), closing(target):
-            assert source.splices
+            assert source.splices()
             sending = asyncio.create_task(
                 source.carry_out(written([PagesInPlace(memory, SCATTERED)]))
             )
@@ -149,11 +150,41 @@ def test_it_goes_on_where_the_system_took_only_a_part(
     run(main())
 
 
+def test_a_closed_channel_needs_nothing(tmp_path: Path) -> None:
+    async def main() -> None:
+        source, target = await pair(f"unix:{tmp_path}/s")
+        for end in (source, target):
+            end.close()
+        assert not source.splices()
+
+    before = len(os.listdir("/proc/self/fd"))
+    run(main())
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_where_no_descriptor_is_left_the_channel_fails(
+    memory: Pages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(errno.EMFILE, "")
+
+    async def main() -> None:
+        source, target = await pair(f"unix:{tmp_path}/s")
+        with closing(source), closing(target):
+            monkeypatch.setattr(os, "eventfd", fail)
+            monkeypatch.setattr(os, "pipe2", fail)
+            assert not source.splices()
+            with pytest.raises(TransportError, match="Unable to write to socket: Too many open"):
+                await source.carry_out(written([PagesInPlace(memory, one_run(0, 1))]))
+
+    run(main())
+
+
 def test_no_descriptor_is_left(tmp_path: Path) -> None:
     async def main() -> None:
         source, target = await pair(f"unix:{tmp_path}/s")
-        assert source.splices
-        assert source.splices
+        assert source.splices()
+        assert source.splices()
         for end in (source, target):
             end.close()
 
@@ -166,24 +197,31 @@ def test_what_is_no_stream_socket_gets_copies() -> None:
     async def main() -> None:
         reading, writing = os.pipe()
         with closing(PipeChannel(writing, writing=True)) as channel:
-            assert not channel.splices
+            assert not channel.splices()
         os.close(reading)
         one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with other, closing(SocketChannel(one)) as connected:
-            assert not connected.splices
+            assert not connected.splices()
 
     run(main())
 
 
-def test_where_the_system_does_not_allow_it_pages_are_copied(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        pytest.param("_VMSPLICE", lambda *_: -1, id="refused"),
+        pytest.param("_PIPE_BYTES", 64 << 10, id="a small pipe"),
+    ],
+)
+def test_where_it_cannot_be_or_does_not_pay_pages_are_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: object
 ) -> None:
-    monkeypatch.setattr(page_splice, "_VMSPLICE", lambda *_: -1)
+    monkeypatch.setattr(page_splice, name, value)
 
     async def main() -> None:
         source, target = await pair(f"unix:{tmp_path}/s")
         with closing(source), closing(target):
-            assert not source.splices
+            assert not source.splices()
 
     before = len(os.listdir("/proc/self/fd"))
     run(main())

@@ -45,12 +45,14 @@ class Channel:
     """A connection to write RAM to."""
 
     ended = False
-    splices = True
 
     def __init__(self, link: Link) -> None:
         self.channel = self
         self.encoder = StreamEncoder()
         self._link = link
+
+    def splices(self) -> bool:
+        return True
 
     async def send_ram(self, sending: Sending) -> Sent:
         while True:

@@ -251,7 +251,6 @@ class SimulatedChannel(Channel):
         """Whether this end was let go of."""
         return self._closed
 
-    @property
     def splices(self) -> bool:
         """Pages are under way as what they are, and are read when they have arrived."""
         return True
