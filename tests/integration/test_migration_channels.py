@@ -238,7 +238,7 @@ def test_which_pages_are_wrong_is_told_of_those_that_come_by_a_channel_too(tmp_p
             MIGRATION, 1, ram=ram, on_lost=print, go_on=lambda: None, warn=print
         )
         gathering = asyncio.create_task(gathered.gather(listener))
-        _, writer = await asyncio.open_unix_connection(f"{tmp_path}/here")
+        reader, writer = await asyncio.open_unix_connection(f"{tmp_path}/here")
         writer.writelines(stream)
         await gathering
         wrong = await ram.wrong
@@ -247,6 +247,8 @@ def test_which_pages_are_wrong_is_told_of_those_that_come_by_a_channel_too(tmp_p
         assert ram.memory == pages.tobytes()
         gathered.close()
         listener.close()
+        writer.write_eof()
+        await reader.read()
         writer.close()
 
     run(gather())
