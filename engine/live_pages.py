@@ -105,7 +105,7 @@ class LivePacking:
             marks = sums != 0 if sums.all() else filled_marks(pages)
             self._sums = np.concatenate([self._sums, sums[marks]])
         else:
-            # Those of zeros are not worth to be summed.
+            # Zeros are not worth summing.
             marks = filled_marks(pages)
             self._sums = np.concatenate([self._sums, *self._sums_of(pages, marks)])
         contents, zeros = split(runs, marks)
