@@ -22,9 +22,6 @@ import numpy.typing as npt
 
 Sums: TypeAlias = npt.NDArray[np.uint64]
 
-#: The bytes of one sum.
-SUM_BYTES = 8
-
 
 def page_sums(pages: npt.NDArray[np.uint8]) -> Sums:
     """Return the sum of each page, one row of bytes each; the size is a multiple of 8 bytes."""

@@ -25,7 +25,7 @@ from devices.zero_pages import filled_marks
 from engine.wire_runs import RunQueue
 
 _NO_SUMS: Sums = np.zeros(0, dtype=np.uint64)
-#: So many pages in a row are looked at in one go: half of that costs a tenth more.
+#: So many pages in a row are looked at in one go: zeros took a fifth longer 512 at a time.
 _LOOK_PAGES = 2048
 #: Pages that are summed in one go where others lie between them.
 _SUMMED_PAGES = 256

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from devices.page_runs import Runs
+from engine.driver.channel import GATHERED_MAX
 from engine.live_pages import PagesInPlace
 from engine.wire_runs import RunQueue
 
@@ -29,7 +30,6 @@ from engine.wire_runs import RunQueue
 _PIPE_BYTES = 1 << 20
 #: With less than this, copying is faster: with 64 KiB it is so seven times.
 PIPE_BYTES_MIN = 256 << 10
-_RUNS_MAX = 1024
 #: splice(2): do not wait, neither for the pipe nor for the socket.
 _NONBLOCK = 2
 
@@ -78,7 +78,7 @@ class PageSplice:
         address = pages.rows.ctypes.data
         queue = RunQueue(pages.runs)
         while len(queue):
-            batch = RunQueue(queue.take(self.room_bytes // page_bytes, _RUNS_MAX))
+            batch = RunQueue(queue.take(self.room_bytes // page_bytes, GATHERED_MAX))
             while len(batch):
                 referred_bytes = self._refer(address, batch.rest(), page_bytes)
                 batch.take(referred_bytes // page_bytes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import struct
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +17,6 @@ from engine import texts
 from engine.arriving_ram import ArrivingRam
 from engine.codec import StreamEncoder
 from engine.driver.ram_channels import GatheredChannels
-from engine.driver.ram_path import SPLICING_MAX
 from engine.messages import ChannelHello, LivePages, RamMessage
 from tests.integration.lab import Lab, scenario
 from tests.integration.migration_streams import incoming, run
@@ -63,28 +61,6 @@ async def test_many_passes_do_not_overtake_each_other(lab: Lab) -> None:
     await source.parameters(downtime_limit=300, max_bandwidth=0)
     report = await moved(source, target)
     assert report["x-replug"]["digest-equal"] is True
-
-
-@scenario
-async def test_not_every_one_of_many_channels_has_a_pipe_of_its_own(lab: Lab) -> None:
-    source, target = await channelled(lab, SPLICING_MAX + 4)
-    before = pipes_of(source)
-    await source.parameters(max_bandwidth=300_000)
-    await source.command("migrate", uri=lab.uri())
-    await source.status("active")
-    assert len(pipes_of(source) - before) == SPLICING_MAX
-    await source.parameters(max_bandwidth=0)
-    report = await moved(source, target)
-    assert report["x-replug"]["digest-equal"] is True
-
-
-def pipes_of(vm: Vm) -> set[str]:
-    """The pipes that a VM's process has open."""
-    links = []
-    for entry in Path(f"/proc/{vm.process.pid}/fd").iterdir():
-        with suppress(FileNotFoundError):
-            links.append(os.readlink(entry))
-    return {link for link in links if link.startswith("pipe:")}
 
 
 @pytest.mark.parametrize("capability", ["multifd", "x-adaptive"])

@@ -79,22 +79,10 @@ def test_what_is_written_to_one_before_it_is_read_is_what_is_read(
     run(main())
 
 
-def test_a_reader_that_goes_is_a_broken_pipe(memory: Pages, tmp_path: Path) -> None:
-    async def main() -> None:
-        source, target = await pair(f"unix:{tmp_path}/s")
-        with closing(source):
-            assert source.splices()
-            frame: list[Piece] = [PagesInPlace(memory, one_run(0, PAGES))]
-            sending = asyncio.create_task(source.carry_out(written(*[frame] * 10)))
-            await target.read(1)
-            target.close()
-            with pytest.raises(TransportError, match="Unable to write to socket: "):
-                await sending
-
-    run(main())
-
-
-def test_shutdown_ends_a_write_that_nobody_reads(memory: Pages, tmp_path: Path) -> None:
+@pytest.mark.parametrize("goes", ["reader", "writer"])
+def test_a_write_that_nobody_reads_fails_when_either_end_goes(
+    memory: Pages, tmp_path: Path, goes: str
+) -> None:
     async def main() -> None:
         source, target = await pair(f"unix:{tmp_path}/s")
         with closing(source), closing(target):
@@ -102,7 +90,7 @@ def test_shutdown_ends_a_write_that_nobody_reads(memory: Pages, tmp_path: Path) 
             frame: list[Piece] = [PagesInPlace(memory, one_run(0, PAGES))]
             sending = asyncio.create_task(source.carry_out(written(*[frame] * 10)))
             await target.read(1)
-            source.shutdown()
+            (target.close if goes == "reader" else source.shutdown)()
             with pytest.raises(TransportError, match="Unable to write to socket: "):
                 await sending
 

@@ -13,9 +13,10 @@ import pytest
 
 from devices.ram import PAGE_BYTES
 from engine.codec import StreamEncoder
+from engine.driver import ram_path
 from engine.driver.channel import views
 from engine.driver.connection import Connection
-from engine.driver.ram_path import RamPath
+from engine.driver.ram_path import SPLICING_MAX, RamPath
 from engine.driver.simulation.loop import VirtualLoop
 from engine.precopy import Precopy
 from engine.ram_sending import Sending, Sent
@@ -51,7 +52,10 @@ class Channel:
         self.encoder = StreamEncoder()
         self._link = link
 
+    was_asked = False
+
     def splices(self) -> bool:
+        self.was_asked = True
         return True
 
     async def send_ram(self, sending: Sending) -> Sent:
@@ -155,3 +159,21 @@ def test_what_a_pass_has_overdrawn_is_measured_once() -> None:
         assert measured == pytest.approx(limit, rel=0.1)
 
     paced.run(work)
+
+
+class Always:
+    """A condition."""
+
+    @staticmethod
+    def holds(*_: object) -> bool:
+        return True
+
+
+def test_not_every_one_of_many_channels_gets_ready_to_splice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ram_path, "TWO_PHASE", Always)
+    host = CommandedVm("-m", "16M")
+    main, *others = (Channel(Link(1.0)) for _ in range(SPLICING_MAX + 5))
+    RamPath(host.vm, cast(Connection, main), cast(list[Connection], others))
+    assert [each.was_asked for each in others] == [True] * SPLICING_MAX + [False] * 4
