@@ -12,8 +12,10 @@ import stat
 from contextlib import suppress
 
 from engine.driver.channel import failed
+from engine.message_shape import CHANNELS_MAX
 
-_BACKLOG = 16
+#: All channels of a migration may connect before the first is accepted: a full backlog refuses them.
+_BACKLOG = CHANNELS_MAX + 1
 
 
 class UnixListener:
