@@ -14,7 +14,7 @@ from contextlib import suppress
 from engine.driver.channel import failed
 from engine.message_shape import CHANNELS_MAX
 
-#: All channels of a migration may connect before the first is accepted: a full backlog refuses them.
+#: All channels of a migration may connect before the first is accepted: a full one refuses them.
 _BACKLOG = CHANNELS_MAX + 1
 
 
