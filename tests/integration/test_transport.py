@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from engine.driver.channel import Channel, TransportError
+from engine.message_shape import CHANNELS_MAX
 from tests.integration.migration_streams import PAYLOAD, incoming, outgoing, run, waits
 
 
@@ -80,6 +81,18 @@ def test_a_stream_that_is_always_ready_leaves_the_loop_its_turns(tmp_path: Path)
             counting.cancel()
         # Nothing above ever had to wait: 4 MiB on each of two channels, a turn per MiB.
         assert turns >= 6
+
+    run(main())
+
+
+def test_all_channels_of_a_migration_connect_before_the_first_is_accepted(tmp_path: Path) -> None:
+    async def main() -> None:
+        uri = f"unix:{tmp_path}/migration"
+        with closing(await incoming(uri)) as listener:
+            connected = [await outgoing(uri) for _ in range(1 + CHANNELS_MAX)]
+            accepted = [await listener.accept() for _ in connected]
+            for channel in [*connected, *accepted]:
+                channel.close()
 
     run(main())
 
