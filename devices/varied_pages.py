@@ -17,13 +17,22 @@ from devices.page_runs import Marks
 
 #: Every so many bytes one is looked at: odd, so that each place within a word has its turn.
 _DISTANCE_BYTES = 127
+#: How many different bytes there are.
+_BYTES = 256
 #: Of the 33 bytes this takes of a page, so many are different at least: of random ones 31 are, and
 #: fewer than this in one page of fifty; of words about 15.
 _DIFFERENT_MIN = 28
 
 
-def varied_marks(pages: npt.NDArray[np.uint8]) -> Marks:
-    """Say for each page, one row of bytes each, whether it looks like it will not compress."""
-    few = np.sort(pages[:, ::_DISTANCE_BYTES], axis=1)
-    different = np.count_nonzero(few[:, 1:] != few[:, :-1], axis=1) + 1
+def varied_marks(pages: npt.NDArray[np.uint8], among: Marks) -> Marks:
+    """Say for each marked page, one row of bytes each, whether it looks like it will not compress.
+
+    `among` has a mark for each page, what is returned one for each that has it.
+    """
+    few = pages[:, ::_DISTANCE_BYTES][among]
+    # A table of the bytes each page has: half of what sorting them takes.
+    places = few + np.arange(len(few))[:, np.newaxis] * _BYTES
+    seen = np.zeros(len(few) * _BYTES, dtype=np.uint8)
+    seen[places.reshape(-1)] = 1
+    different = np.count_nonzero(seen.reshape(-1, _BYTES), axis=1)
     return np.asarray(different >= _DIFFERENT_MIN)

@@ -18,15 +18,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from devices.page_copies import Pages, gather
+from devices.page_copies import Pages
 from devices.page_runs import Marks, Runs, page_count, split, union
 from devices.page_sums import Sums, page_sums
 from devices.zero_pages import filled_marks
+from engine.page_pieces import in_pieces
 from engine.wire_runs import RunQueue
 
 _NO_SUMS: Sums = np.zeros(0, dtype=np.uint64)
-#: So many pages in a row are looked at in one go: zeros took a fifth longer 512 at a time.
-_LOOK_PAGES = 2048
 #: Pages that are summed in one go where others lie between them.
 _SUMMED_PAGES = 256
 #: Every so many pages one is looked at to tell whether all of them may have contents.
@@ -59,9 +58,8 @@ class LivePacking:
 
         `together` is more room for pages.
         """
-        self._rows = rows
-        self._queue = RunQueue(runs)
-        self._scratch = scratch
+        self._pieces = in_pieces(rows, runs, scratch)
+        self._frame_pages = len(scratch)
         self._together = together
         self._found = RunQueue()
         self._sums = _NO_SUMS
@@ -70,25 +68,16 @@ class LivePacking:
 
     def next(self) -> tuple[Runs, Sums]:
         """Return the next pages with contents, and their sums; none when all are done."""
-        frame_pages = len(self._scratch)
-        while len(self._found) < frame_pages and len(self._queue):
-            runs = self._queue.take(_LOOK_PAGES)
-            if len(runs) == 1:
-                self._sort(runs, self._rows[runs[0, 0] : runs[0, 1]])
-            else:
-                self._look_at(RunQueue(runs))
-        runs = self._found.take(frame_pages)
+        while len(self._found) < self._frame_pages:
+            piece = next(self._pieces, None)
+            if piece is None:
+                break
+            # What is sent of a piece that was brought together may be newer than that, as ever.
+            self._sort(*piece)
+        runs = self._found.take(self._frame_pages)
         taken = page_count(runs)
         sums, self._sums = self._sums[:taken], self._sums[taken:]
         return runs, sums
-
-    def _look_at(self, scattered: RunQueue) -> None:
-        """Bring pages together to sort them; what is sent may be newer than those, as ever."""
-        while len(scattered):
-            runs = scattered.take(len(self._scratch))
-            pages = self._scratch[: page_count(runs)]
-            gather(self._rows, runs, pages)
-            self._sort(runs, pages)
 
     def _sums_of(self, pages: Pages, marks: Marks) -> Iterator[Sums]:
         """Sum the marked pages, brought together a cache's worth at a time."""

@@ -12,14 +12,14 @@ What may live here: what goes into which frame, and the copy on the way where th
   contents, zeros are looked for in the copy as well: it is in the processor's cache, and the pages
   are read once. Where some seem to be zero, they are looked at where they are and only the others
   are copied: a page that is written to meanwhile is dirty, and comes again;
-- what is to be compressed is sorted before: pages that look like noise go as they are, in frames
-  of their own;
+- what is to be compressed is sorted before (noise_sorting.py): pages that look like noise go as
+  they are, in frames of their own;
 - between two frames it can be told to stop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
@@ -29,7 +29,6 @@ import numpy as np
 from devices.guest_memory import WORKLOAD_FIRST_PAGE
 from devices.page_copies import Pages, gather, page_buffer
 from devices.page_runs import (
-    Marks,
     Runs,
     difference,
     intersection,
@@ -39,17 +38,16 @@ from devices.page_runs import (
     union,
 )
 from devices.ram import PAGE_BYTES
-from devices.varied_pages import varied_marks
 from devices.zero_pages import filled_marks
 from engine.adaptive_compression import SAMPLE_BYTES, AdaptiveCompression
 from engine.codec import StreamEncoder
 from engine.live_pages import LivePacking, PagesInPlace
 from engine.messages import RamPages, ZeroPages
+from engine.noise_sorting import NoiseSorting
 from engine.shapes import BytesLike, size_bytes
 from engine.wire_runs import RunQueue, runs_to_wire
 
 _NO_RUNS = one_run(0, 0)
-_NO_MARKS: Marks = np.zeros(0, dtype=np.bool_)
 
 #: Pages in one frame: 2 MiB. Half of that costs a fifth more, twice that saves little.
 FRAME_PAGES = 512
@@ -121,12 +119,12 @@ class RamSender:
         #: What a byte takes by the bandwidth limit; 0: there is none.
         self.limit_ms_per_byte = 0.0
         self._encoder = encoder
-        self._read, self._packed, self._sorted = (
-            page_buffer(FRAME_PAGES, PAGE_BYTES) for _ in range(3)
-        )
+        self._read, self._packed = (page_buffer(FRAME_PAGES, PAGE_BYTES) for _ in range(2))
 
     def send(self, pass_number: int, runs: Runs, stopped: Callable[[], bool]) -> Sending:
         """Send these pages as part of a pass; less of them if `stopped` says so."""
+        if self._compression is Compression.ALWAYS:
+            return (yield from self._send_packed(pass_number, runs, stopped))
         if not self._in_place:
             return (yield from self._send_copies(pass_number, runs, stopped))
         lowest = one_run(0, WORKLOAD_FIRST_PAGE)
@@ -149,6 +147,21 @@ class RamSender:
             sent += Sent(len(head) + len(pages), normal_pages=sums.size)
         return sent + (yield from self._send_zeros(_joined(packing.zeros), stopped))
 
+    def _send_packed(self, pass_number: int, runs: Runs, stopped: Callable[[], bool]) -> Sending:
+        sorting = NoiseSorting(self._rows, runs, self._read)
+        sent = Sent()
+        while not stopped():
+            contents, is_noise = sorting.next()
+            if not len(contents):
+                break
+            packed = self._packed[: page_count(contents)]
+            gather(self._rows, contents, packed)
+            message = RamPages(pass_number, runs_to_wire(contents), packed.data.cast("B"))
+            frame = self._packed_frame(message, is_noise=is_noise)
+            yield frame
+            sent += Sent(_size(frame), normal_pages=len(packed))
+        return sent + (yield from self._send_zeros(_joined(sorting.zeros), stopped))
+
     def _send_copies(self, pass_number: int, runs: Runs, stopped: Callable[[], bool]) -> Sending:
         packing = _Packing(self._rows, runs, self._read, self._packed)
         sent = Sent()
@@ -156,12 +169,12 @@ class RamSender:
             contents, packed = packing.next()
             if not len(contents):
                 break
-            for message, is_varied in self._messages(pass_number, contents, packed):
-                frame = self._frame(message, is_varied=is_varied)
-                began_ms = self._now_ms()
-                yield frame
-                self._adaptive.sent(_size(frame), self._now_ms() - began_ms)
-                sent += Sent(_size(frame), normal_pages=size_bytes(message.data) // PAGE_BYTES)
+            message = RamPages(pass_number, runs_to_wire(contents), packed.data.cast("B"))
+            frame = self._adapted_frame(message)
+            began_ms = self._now_ms()
+            yield frame
+            self._adaptive.sent(_size(frame), self._now_ms() - began_ms)
+            sent += Sent(_size(frame), normal_pages=len(packed))
         return sent + (yield from self._send_zeros(packing.zeros(), stopped))
 
     def _send_zeros(self, runs: Runs, stopped: Callable[[], bool]) -> Sending:
@@ -173,31 +186,13 @@ class RamSender:
             sent += Sent(_size(frame), zero_pages=page_count(taken))
         return sent
 
-    def _messages(
-        self, pass_number: int, contents: Runs, packed: Pages
-    ) -> Iterator[tuple[RamPages, bool]]:
-        """Say what is packed; to be compressed, with what will not shrink kept apart.
+    def _packed_frame(self, message: RamPages, *, is_noise: bool) -> list[BytesLike]:
+        # That something will not compress is a guess, which is checked with a part of it.
+        if is_noise and not self._shrinks(message):
+            return self._encoder.encode(message)
+        return self._encoder.encode_packed(message)
 
-        Sorted like that it takes little more than half the time, and is smaller: noise between
-        two pages of text fills the table in which zstd looks for what it has seen.
-        """
-        marks = varied_marks(packed) if self._compression is Compression.ALWAYS else _NO_MARKS
-        if not marks.any() or marks.all():
-            yield RamPages(pass_number, runs_to_wire(contents), packed.data.cast("B")), False
-            return
-        varied, others = split(contents, marks)
-        for runs, which in ((others, ~marks), (varied, marks)):
-            sorted_out = self._sorted[: page_count(runs)]
-            packed.take(np.flatnonzero(which), axis=0, out=sorted_out, mode="clip")
-            message = RamPages(pass_number, runs_to_wire(runs), sorted_out.data.cast("B"))
-            yield message, runs is varied
-
-    def _frame(self, message: RamPages, *, is_varied: bool) -> list[BytesLike]:
-        if self._compression is Compression.ALWAYS:
-            # That something will not compress is a guess, which is checked with a part of it.
-            if is_varied and not self._shrinks(message):
-                return self._encoder.encode(message)
-            return self._encoder.encode_packed(message)
+    def _adapted_frame(self, message: RamPages) -> list[BytesLike]:
         if self._compression is Compression.ADAPTIVE and self._is_worth_it(message):
             began_ms = self._now_ms()
             frame = self._encoder.encode_packed(message)

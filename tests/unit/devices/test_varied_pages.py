@@ -14,8 +14,9 @@ PAGES = 400
 
 def marked(data: bytes) -> float:
     """The share of these pages that is marked."""
-    marks = varied_marks(np.frombuffer(data, dtype=np.uint8).reshape(-1, PAGE_BYTES))
-    assert marks.shape == (len(data) // PAGE_BYTES,)
+    pages = np.frombuffer(data, dtype=np.uint8).reshape(-1, PAGE_BYTES)
+    marks = varied_marks(pages, np.ones(len(pages), dtype=np.bool_))
+    assert marks.shape == (len(pages),)
     return float(marks.mean())
 
 
@@ -35,3 +36,10 @@ def test_text_numbers_and_zeros_are_not() -> None:
     assert marked(random.integers(0, 1 << 32, 1 << 17, dtype=np.uint64).tobytes()) < 0.01
     assert marked((random.integers(0, 1 << 24, 1 << 17) + 0x7F00_0000_0000).tobytes()) < 0.01
     assert marked(bytes(PAGE_BYTES)) == 0
+
+
+def test_only_those_that_are_asked_about_are_told_of() -> None:
+    pages = np.zeros((4, PAGE_BYTES), dtype=np.uint8)
+    pages[2] = np.random.default_rng(1).integers(0, 256, PAGE_BYTES)
+    among = np.array([True, False, True, False])
+    assert varied_marks(pages, among).tolist() == [False, True]
