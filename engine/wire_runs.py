@@ -77,7 +77,7 @@ class RunQueue:
         """Hand out what comes first: at most so many pages in at most so many runs."""
         if not len(self):
             return _NO_RUNS
-        first = int(np.searchsorted(self._ends, self._start, side="right"))
+        first = int(self._ends.searchsorted(self._start, "right"))
         last = min(first + runs_max, self._ends.size) - 1
         end = min(self._start + pages_max, self._end, int(self._ends[last]))
         piece = self._piece(self._start, end)
@@ -88,7 +88,7 @@ class RunQueue:
         """Hand out what comes last: at most so many pages in at most so many runs."""
         if not len(self):
             return _NO_RUNS
-        last = int(np.searchsorted(self._ends, self._end, side="left"))
+        last = int(self._ends.searchsorted(self._end, "left"))
         before = int(self._ends[last - runs_max]) if last >= runs_max else 0
         start = max(self._end - pages_max, self._start, before)
         piece = self._piece(start, self._end)
@@ -101,8 +101,8 @@ class RunQueue:
 
     def _piece(self, start: int, end: int) -> Runs:
         """Return some pages of all there were at first; at least one."""
-        first = int(np.searchsorted(self._ends, start, side="right"))
-        last = int(np.searchsorted(self._ends, end, side="left"))
+        first = int(self._ends.searchsorted(start, "right"))
+        last = int(self._ends.searchsorted(end, "left"))
         piece = self._runs[first : last + 1].copy()
         piece[0, 0] = self._runs[first, 1] - (int(self._ends[first]) - start)
         piece[-1, 1] = self._runs[last, 1] - (int(self._ends[last]) - end)

@@ -78,11 +78,10 @@ class PageSplice:
         address = pages.rows.ctypes.data
         queue = RunQueue(pages.runs)
         while len(queue):
-            batch = RunQueue(queue.take(self.room_bytes // page_bytes, GATHERED_MAX))
-            while len(batch):
-                referred_bytes = self._refer(address, batch.rest(), page_bytes)
-                batch.take(referred_bytes // page_bytes)
-                yield from self._drain(referred_bytes)
+            # Of more than it has room for the pipe takes a part.
+            referred_bytes = self._refer(address, queue.rest()[:GATHERED_MAX], page_bytes)
+            queue.take(referred_bytes // page_bytes)
+            yield from self._drain(referred_bytes)
 
     def _refer(self, address: int, runs: Runs, page_bytes: int) -> int:
         """Put references to pages into the pipe, and return how many bytes they have."""
