@@ -18,6 +18,7 @@ from typing import Protocol, TypeAlias
 from engine.arriving_ram import ArrivingRam
 from engine.codec import Prepared, StreamDecoder, StreamEncoder
 from engine.driver.channel import Channel, TransportError
+from engine.driver.tasks import Tasks
 from engine.errors import StreamError
 from engine.messages import Direction, Message, RamMessage
 from engine.ram_receiving import receive_ram
@@ -105,8 +106,9 @@ class Connection:
         # A stream that only comes in is never written to, not even a header.
         if channel.reply_path or hears == "from_target":
             self._enqueue(self._encoder.header())
-        self._writer = asyncio.create_task(self._write(), name="migration writer")
-        self._reader = asyncio.create_task(self._read(), name="migration reader")
+        tasks = Tasks(self._lose)
+        self._writer = tasks.start(self._write(), "migration writer")
+        self._reader = tasks.start(self._read(), "migration reader")
 
     @property
     def channel(self) -> Channel:

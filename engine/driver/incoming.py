@@ -7,10 +7,8 @@ when its END is dealt with: it is no loss.
 
 from __future__ import annotations
 
-import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 from engine import texts
 from engine.arriving_ram import ArrivingRam
@@ -19,6 +17,7 @@ from engine.driver.connection import Connection
 from engine.driver.memory import Memory
 from engine.driver.ram_channels import GatheredChannels
 from engine.driver.surroundings import Listen
+from engine.driver.tasks import Defect, Tasks
 from engine.driver.transport import Listener, SocketAddress
 from engine.errors import EngineError, MalformedMessage, StreamError
 from engine.messages import End, Hello, Message, PassEnd, RamMessage
@@ -56,7 +55,7 @@ class IncomingStream:
         self._connection: Connection | None = None
         self._channels: GatheredChannels | None = None
         self._last: Connection | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks(self._fell_over)
         #: When something last came from the source.
         self.heard_ms = 0.0
         #: Where it listens, as QMP SocketAddress.
@@ -66,11 +65,6 @@ class IncomingStream:
     def connection(self) -> Connection | None:
         """The connection in use."""
         return self._connection
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     def listen(self) -> None:
         """LISTEN: answers PEER_CONNECTED, PEER_CONNECTED_ONE_WAY or LISTEN_FAILED.
@@ -87,7 +81,7 @@ class IncomingStream:
             vm.fire(E.LISTEN_FAILED)
             return
         self.addresses = list(self._listener.addresses)
-        self._spawn(self._await_source(self._listener))
+        self._tasks.start(self._await_source(self._listener))
 
     async def _await_source(self, listener: Listener) -> None:
         try:
@@ -160,7 +154,7 @@ class IncomingStream:
                 go_on=self._go_on_reading,
                 warn=self._vm.world.warn,
             )
-            self._spawn(self._await_channels(self._channels, listener))
+            self._tasks.start(self._await_channels(self._channels, listener))
         self._listener = None
 
     async def _await_channels(self, channels: GatheredChannels, listener: Listener) -> None:
@@ -207,8 +201,15 @@ class IncomingStream:
                 return
         self._connection = None
         if not self._target.reason:
-            self._target.reason = texts.STREAM_CUT
+            self._target.reason = str(error) if isinstance(error, Defect) else texts.STREAM_CUT
         self._vm.fire(E.LINK_BROKEN)
+
+    def _fell_over(self, defect: Defect) -> None:
+        if self._connection is not None:
+            self._connection.abandon(defect)
+        else:
+            self._vm.world.warn(str(defect))
+            self._vm.fire(E.LISTEN_FAILED)
 
     def _fail(self, error: StreamError | EngineError) -> None:
         self._target.reason = str(error)
@@ -223,7 +224,7 @@ class IncomingStream:
             self._target.reason = texts.STREAM_CUT
             self._vm.fire(E.LOAD_FAILED)
         elif self._target.verifies:
-            self._spawn(self._verify())
+            self._tasks.start(self._verify())
         else:
             self._target.loaded_digest = None
             self._vm.fire(E.VERIFIED)
@@ -248,8 +249,7 @@ class IncomingStream:
 
     def close(self) -> None:
         """CLOSE_CHANNEL: answers CHANNEL_CLOSED."""
-        for task in list(self._tasks):
-            task.cancel()
+        self._tasks.cancel()
         if self._listener is not None:
             self._listener.close()
         if self._channels is not None:

@@ -20,6 +20,7 @@ from engine.driver.memory import Memory
 from engine.driver.ram_channels import open_channels
 from engine.driver.ram_path import RamPath
 from engine.driver.surroundings import Connect, InThread
+from engine.driver.tasks import Defect, Tasks
 from engine.errors import StreamError
 from engine.messages import Message, RamShared
 from engine.parameters import Capability
@@ -66,22 +67,17 @@ class Outgoing:
         self._prepared: asyncio.Future[None] | None = None
         self._path: RamPath | None = None
         self._auto_converge = AutoConverge(vm.profile.timings.throttle_period_ms)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks(self._fell_over)
         self._own_digest: asyncio.Future[bytes] | None = None
         #: When something last came from the target.
         self.heard_ms = 0.0
         self._end_sent_ms = 0.0
-        source.compare = lambda theirs: self._spawn(self._compare(theirs))
+        source.compare = self._start_comparing
 
     @property
     def connection(self) -> Connection | None:
         """The connection in use."""
         return self._connection
-
-    def _spawn(self, work: _Work) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     # -- CONNECT, CLOSE_CHANNEL
 
@@ -90,7 +86,7 @@ class Outgoing:
         if self._vm.outgoing_uri is None:
             self._vm.fire(E.CONNECT_FAILED)
             return
-        self._spawn(self._connect())
+        self._tasks.start(self._connect())
 
     async def _connect(self) -> None:
         uri = self._vm.outgoing_uri
@@ -130,7 +126,16 @@ class Outgoing:
         vm.fire(E.LINK_BROKEN)
         self._connection = None
 
+    def _fell_over(self, defect: Defect) -> None:
+        if self._connection is not None:
+            self._connection.abandon(defect)
+        else:
+            self._vm.error_description = str(defect)
+            self._vm.fire(E.CONNECT_FAILED)
+
     def _loss(self, error: Exception | None) -> str:
+        if isinstance(error, Defect):
+            return str(error)
         unanswered = self._vm.state(Handover) is Handover.GREETED
         if unanswered and not isinstance(error, StreamError):
             # Whether its end reads as an end or as a reset depends on what it had not read yet.
@@ -139,8 +144,7 @@ class Outgoing:
 
     def close(self) -> None:
         """CLOSE_CHANNEL: whatever was under way stops; answers CHANNEL_CLOSED."""
-        for task in list(self._tasks):
-            task.cancel()
+        self._tasks.cancel()
         if self._own_digest is not None:
             self._own_digest.cancel()
             self._own_digest = None
@@ -197,7 +201,7 @@ class Outgoing:
         if self._connection is None:
             vm.fire(E.SETUP_DONE)  # what comes next says that it is gone
         elif self._source.channels:
-            self._spawn(self._open_channels(self._connection))
+            self._tasks.start(self._open_channels(self._connection))
         else:
             self._path = RamPath(vm, self._connection, [])
             vm.fire(E.SETUP_DONE)
@@ -263,7 +267,7 @@ class Outgoing:
             self._vm.error_description = self._vm.error_description or texts.BROKEN_PIPE
             self._vm.fire(E.STREAM_FAILED)
         else:
-            self._spawn(self._tracked(work, connection, precopy, path))
+            self._tasks.start(self._tracked(work, connection, precopy, path))
 
     async def _tracked(
         self,
@@ -334,6 +338,9 @@ class Outgoing:
             self._vm.fire(E.STREAM_FAILED)
 
     # -- x-verify-ram
+
+    def _start_comparing(self, theirs: bytes) -> None:
+        self._tasks.start(self._compare(theirs))
 
     async def _compare(self, theirs: bytes) -> None:
         """Compare the target's digest with ours; answers RECV_LOADED or DIGEST_MISMATCH."""

@@ -1,0 +1,100 @@
+"""What nobody expects to fail fails, once, somewhere: the VM runs on, and migrates another time.
+
+Rules kept here: the error is raised in the code that runs, in whichever VM comes there first. It is
+told to the loop, where a real process logs it; everything else is as `engine.driver.simulation`
+wants it in the end: the VM runs once, whole, with its primaries, and can be migrated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from engine.driver import incoming
+from engine.driver.connection import Connection
+from engine.driver.incoming import IncomingStream
+from engine.driver.outgoing import Outgoing
+from engine.driver.ram_path import RamPath
+from engine.driver.simulation.loop import VirtualLoop
+from engine.driver.simulation.run import simulate
+from engine.precopy import Precopy
+from engine.ram_sending import RamSender
+from engine.source import Source
+from engine.target import Target
+from tests.simulation.test_ways import ALLOWED, MUCH, SLOWLY, plan
+
+#: Where it fails, and at which call: of what is called for each pass, also in the last one.
+PLACES: list[tuple[Any, str, int]] = [
+    (Outgoing, "_open", 1),
+    (Precopy, "collect", 1),
+    (Precopy, "synchronise", 1),
+    (Precopy, "synchronise", 2),
+    (RamPath, "send_pass", 1),
+    (RamPath, "send_pass", 2),
+    (RamSender, "send", 1),
+    (RamSender, "send", 3),
+    (Source, "receive", 1),
+    (Source, "receive", 3),
+    (Target, "receive", 1),
+    (Target, "receive", 4),
+    (IncomingStream, "begin", 1),
+    (incoming, "load_ram", 1),
+]
+WAYS = {way.channels: way for way in reversed(ALLOWED) if len(way.capabilities) < 2}
+
+
+def failing(call: Callable[..., Any], at: int) -> Callable[..., Any]:
+    """Fail once, when called the `at`-th time."""
+    calls = 0
+
+    def fails(*given: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == at:
+            raise MemoryError("planted")
+        return call(*given, **named)
+
+    return fails
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is told to the loop: no reason to stop the simulation here."""
+    sentences: list[str] = []
+    tell_errors = VirtualLoop.tell_errors
+    monkeypatch.setattr(
+        VirtualLoop, "tell_errors", lambda loop, _broken: tell_errors(loop, sentences.append)
+    )
+    return sentences
+
+
+@pytest.mark.parametrize("channels", [0, 2])
+@pytest.mark.parametrize(("owner", "name", "at"), PLACES)
+def test_the_vm_runs_on_and_migrates_again(
+    monkeypatch: pytest.MonkeyPatch, told: list[str], owner: Any, name: str, at: int, channels: int
+) -> None:
+    monkeypatch.setattr(owner, name, failing(getattr(owner, name), at))
+    way = WAYS[channels]
+    outcome = simulate(plan(way, parameters={**way.parameters, **SLOWLY}, guest=MUCH))
+    assert outcome.violation is None
+    assert outcome.completed == 1
+    assert set(told) == {"MemoryError: planted"}
+
+
+def test_so_it_does_where_nobody_answers(monkeypatch: pytest.MonkeyPatch, told: list[str]) -> None:
+    monkeypatch.setattr(Connection, "drained", failing(Connection.drained, 1))
+    outcome = simulate(plan(WAYS[0], profile="qemu-7.2", capabilities=("events",)))
+    assert outcome.violation is None
+    assert set(told) == {"MemoryError: planted"}
+
+
+def test_a_target_that_could_not_take_its_source_can_be_told_to_listen_again(
+    monkeypatch: pytest.MonkeyPatch, told: list[str]
+) -> None:
+    monkeypatch.setattr(IncomingStream, "_accept", failing(IncomingStream._accept, 1))
+    outcome = simulate(plan(WAYS[0], once_more=False))
+    assert outcome.violation is None
+    assert outcome.reached >= {"source failed", "target none"}
+    assert set(told) == {"MemoryError: planted"}
