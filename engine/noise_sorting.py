@@ -4,8 +4,8 @@ What may live here: which of some pages go into which frame. Rules:
 
 - sorted like that it takes little more than half the time to compress, and is smaller: noise
   between two pages of text fills the table in which zstd looks for what it has seen;
-- pages are looked at where they are. One that is written to meanwhile may be taken for what it
-  was; but it is dirty, and comes again.
+- pages in a row are looked at where they are, and copied once they are sorted. One that is written
+  to meanwhile may be taken for what it was; but it is dirty, and comes again.
 """
 
 from __future__ import annotations

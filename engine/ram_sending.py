@@ -44,6 +44,7 @@ from engine.codec import StreamEncoder
 from engine.live_pages import LivePacking, PagesInPlace
 from engine.messages import RamPages, ZeroPages
 from engine.noise_sorting import NoiseSorting
+from engine.page_pieces import LOOK_PAGES
 from engine.shapes import BytesLike, size_bytes
 from engine.wire_runs import RunQueue, runs_to_wire
 
@@ -53,8 +54,6 @@ _NO_RUNS = one_run(0, 0)
 FRAME_PAGES = 512
 #: To so much of its size something has to shrink, or it does not compress.
 _SHRUNK_MAX = 0.95
-#: So many pages are looked at in one go: what is found fills frames, and the cache holds it.
-_LOOK_PAGES = 2048
 #: Every so many pages one is looked at to tell whether all of them may have contents.
 _PROBED = 64
 
@@ -240,7 +239,7 @@ class _Packing:
                 if len(contents):
                     return contents, packed
             elif len(self._queue):
-                self._look_at(self._queue.take(_LOOK_PAGES))
+                self._look_at(self._queue.take(LOOK_PAGES))
             else:
                 return _NO_RUNS, self._packed[:0]
 

@@ -29,6 +29,10 @@ NOT_TRACKED = "The host does not tell which memory the guest writes: %s"
 PEER_LOST = "The target is gone"
 NO_ANSWER = "The target is gone: it went without an answer to HELLO; its stderr says why"
 DEFECT = "Internal error, of which stderr says more: %s"
+UNDECIDED = (
+    "%s. The target may run the VM, so it stays paused here: if the target does not, cancel the "
+    "migration"
+)
 PEER_SILENT = "Nothing was heard from the target for %d ms"
 CHANNEL_LOST = "A channel for RAM was lost"
 STRANGE_CHANNEL = "warning: a connection that is none of this migration's channels was closed"

@@ -84,7 +84,7 @@ class CommandChannel(PipeChannel):
                 raise TransportError("The command was given up before it had ended")
             await self._until(self._pid_fd, writable=False)
         if status < 0:
-            raise TransportError(f"The command was ended by {signal.Signals(-status).name}")
+            raise TransportError(f"The command was ended by {_signal_name(-status)}")
         if status > 0:
             raise TransportError(f"The command ended with status {status}")
 
@@ -95,6 +95,14 @@ class CommandChannel(PipeChannel):
             return
         os.killpg(self._process.pid, signal.SIGTERM)
         _Reaper(self._loop, self._process, self._pid_fd)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        # Of the real-time signals only the first and the last have one.
+        return f"signal {number}"
 
 
 class _Reaper:

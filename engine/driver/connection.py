@@ -207,13 +207,14 @@ class Connection:
     def abandon(self, error: Exception) -> None:
         """End it as lost, with `error`: what belongs to it is lost.
 
-        Nothing more is written, and the peer's last word may say why: it is heard first, unless
-        reading is paused. A peer that does not come to its end is not waited for long.
+        Nothing but what is queued is written, and the peer's last word may say why: it is heard
+        first, unless reading has stopped. A peer that does not come to its end is not waited for
+        long.
         """
         if self._closed or self._broken is not None:
             return
         self._broken = error
-        if not self._may_read.is_set():
+        if not self._may_read.is_set() or self._reader.done():
             self._give_peer_up(error)
             return
         self._wake.set()

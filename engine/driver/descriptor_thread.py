@@ -63,7 +63,11 @@ class DescriptorThread(Generic[Result]):
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._end)
 
-        threading.Thread(target=do, name="migration-ram", daemon=True).start()
+        try:
+            threading.Thread(target=do, name="migration-ram", daemon=True).start()
+        except RuntimeError:
+            self._end()
+            raise
         try:
             await asyncio.shield(self.ended)
         except asyncio.CancelledError:

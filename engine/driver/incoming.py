@@ -19,7 +19,7 @@ from engine.driver.ram_channels import GatheredChannels
 from engine.driver.surroundings import Listen
 from engine.driver.tasks import Defect, Tasks
 from engine.driver.transport import Listener, SocketAddress
-from engine.errors import EngineError, MalformedMessage, StreamError
+from engine.errors import MalformedMessage, StreamError
 from engine.messages import End, Hello, Message, PassEnd, RamMessage
 from engine.qmp.errors import QmpError
 from engine.ram_receiving import land_ram, load_ram, note_landed
@@ -28,7 +28,7 @@ from engine.target import Target
 from engine.vm import Vm
 from statemachines.events import E
 from statemachines.guards import VM_SCOPE
-from statemachines.states import Takeover
+from statemachines.states import Link, Takeover
 from statemachines.tables.conditions import TWO_PHASE
 
 
@@ -87,10 +87,21 @@ class IncomingStream:
         try:
             channel = await listener.accept()
         except (TransportError, OSError) as error:
-            self._vm.world.warn(str(error))
-            self._vm.fire(E.LISTEN_FAILED)
+            self._listen_no_more(error)
             return
-        self._accept(channel)
+        try:
+            self._accept(channel)
+        except BaseException:
+            channel.close()
+            raise
+
+    def _listen_no_more(self, error: Exception) -> None:
+        self._vm.world.warn(str(error))
+        if self._listener is not None:
+            # It can be told to listen again, at the same place.
+            self._listener.close()
+            self._listener = None
+        self._vm.fire(E.LISTEN_FAILED)
 
     def _accept(self, channel: Channel) -> None:
         self.heard_ms = self._vm.world.now_ms()
@@ -195,23 +206,22 @@ class IncomingStream:
         return TWO_PHASE.holds(self._vm.runtime, VM_SCOPE)
 
     def _lost(self, error: Exception | None) -> None:
-        if isinstance(error, StreamError):
+        if isinstance(error, StreamError | Defect):
             self._fail(error)
             if self._connection is None:
                 return
         self._connection = None
         if not self._target.reason:
-            self._target.reason = str(error) if isinstance(error, Defect) else texts.STREAM_CUT
+            self._target.reason = texts.STREAM_CUT
         self._vm.fire(E.LINK_BROKEN)
 
     def _fell_over(self, defect: Defect) -> None:
-        if self._connection is not None:
-            self._connection.abandon(defect)
+        if self._vm.state(Link) is Link.LISTENING:
+            self._listen_no_more(defect)
         else:
-            self._vm.world.warn(str(defect))
-            self._vm.fire(E.LISTEN_FAILED)
+            self._fail(defect)
 
-    def _fail(self, error: StreamError | EngineError) -> None:
+    def _fail(self, error: Exception) -> None:
         self._target.reason = str(error)
         if self._vm.state(Takeover) in (Takeover.LOADED, Takeover.IN_DOUBT):
             self._vm.fire(E.LINK_BROKEN)

@@ -31,7 +31,7 @@ from engine.statistics import RamStatistics
 from engine.vm import Vm
 from statemachines.events import E
 from statemachines.guards import VM_SCOPE
-from statemachines.states import Handover
+from statemachines.states import Handover, Link
 from statemachines.tables.conditions import TWO_PHASE
 
 _Work: TypeAlias = Coroutine[Any, Any, None]
@@ -97,12 +97,16 @@ class Outgoing:
             self._vm.error_description = str(error)
             self._vm.fire(E.CONNECT_FAILED)
             return
+        try:
+            self._connection = self._open(channel)
+        except BaseException:
+            channel.close()
+            raise
         vm = self._vm
         self.heard_ms = vm.world.now_ms()
         self._source.migration = self._new_name()
         multifd = vm.capabilities.on(Capability.MULTIFD)
         self._source.channels = vm.parameters.channels if multifd else 0
-        self._connection = self._open(channel)
         self._vm.fire(E.CONNECTED if channel.reply_path else E.CONNECTED_ONE_WAY)
 
     def _open(self, channel: Channel) -> Connection:
@@ -114,6 +118,9 @@ class Outgoing:
 
     def _lost(self, error: Exception | None) -> None:
         vm = self._vm
+        if isinstance(error, Defect) and self._is_given_away():
+            self._fell_over(error)
+            return
         if vm.error_description is None and vm.state(Handover) is not Handover.IDLE:
             if vm.profile.explains_losses:
                 vm.error_description = self._loss(error)
@@ -127,11 +134,19 @@ class Outgoing:
         self._connection = None
 
     def _fell_over(self, defect: Defect) -> None:
-        if self._connection is not None:
-            self._connection.abandon(defect)
-        else:
-            self._vm.error_description = str(defect)
-            self._vm.fire(E.CONNECT_FAILED)
+        if self._is_given_away():
+            self._vm.world.warn(texts.UNDECIDED % defect)
+            return
+        self._vm.error_description = str(defect)
+        connecting = self._vm.state(Link) is Link.CONNECTING
+        self._vm.fire(E.CONNECT_FAILED if connecting else E.STREAM_FAILED)
+
+    def _is_given_away(self) -> bool:
+        """Whether the target may run the VM without having to ask."""
+        return self._vm.state(Handover) is Handover.DELIVERED and not self._two_phase()
+
+    def _two_phase(self) -> bool:
+        return TWO_PHASE.holds(self._vm.runtime, VM_SCOPE)
 
     def _loss(self, error: Exception | None) -> str:
         if isinstance(error, Defect):
@@ -320,7 +335,7 @@ class Outgoing:
         self._source.end_digest = None
         if vm.capabilities.on(Capability.X_VERIFY_RAM):
             self._own_digest = asyncio.ensure_future(self._in_thread(self._memory.digest))
-            if not TWO_PHASE.holds(vm.runtime, VM_SCOPE):
+            if not self._two_phase():
                 # Nobody waits for the target's: it gets ours to compare.
                 self._source.end_digest = await self._own_digest
         self._end_sent_ms = vm.world.now_ms()

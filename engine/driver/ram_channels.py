@@ -89,10 +89,14 @@ class GatheredChannels:
     async def gather(self, listener: Listener) -> None:
         """Accept channels until all are here."""
         accepting = asyncio.create_task(self._accept(listener))
+        all_here = asyncio.create_task(self._all_here.wait())
         try:
-            await self._all_here.wait()
+            await asyncio.wait((accepting, all_here), return_when=asyncio.FIRST_COMPLETED)
+            if accepting.done():
+                accepting.result()
         finally:
             accepting.cancel()
+            all_here.cancel()
 
     async def _accept(self, listener: Listener) -> None:
         while not self._closed:
@@ -101,7 +105,8 @@ class GatheredChannels:
                 await self._room.wait()
             try:
                 channel = await listener.accept()
-            except (TransportError, OSError):
+            except (TransportError, OSError) as error:
+                self.lost(error)
                 return
             self._guests.add(_Guest(self, channel))
 

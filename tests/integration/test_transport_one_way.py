@@ -42,6 +42,7 @@ def test_a_command_saves_and_another_loads(tmp_path: Path) -> None:
     [
         ("cat > /dev/null; exit 3", "The command ended with status 3"),
         ("cat > /dev/null; kill -9 $$", "The command was ended by SIGKILL"),
+        ("cat > /dev/null; kill -35 $$", "The command was ended by signal 35"),
         ("exec no-such-program-here 2> /dev/null", "The command ended with status 127"),
     ],
 )
