@@ -18,7 +18,7 @@ from typing import Protocol, TypeAlias
 from engine.arriving_ram import ArrivingRam
 from engine.codec import Prepared, StreamDecoder, StreamEncoder
 from engine.driver.channel import Channel, TransportError
-from engine.driver.tasks import Tasks
+from engine.driver.tasks import Defect, Tasks
 from engine.errors import StreamError
 from engine.messages import Direction, Message, RamMessage
 from engine.ram_receiving import receive_ram
@@ -84,7 +84,7 @@ class Connection:
         `hears` is the direction read; `on_lost` is called once, with the error or None at an end
         of file, unless `close` came first. `ram` takes what comes of RAM. After a StreamError
         nothing more is read, and what is sent until `close` still leaves: the peer can be told
-        what was wrong.
+        what was wrong. After a Defect the channel is as it was: whoever is told may `close` it.
         """
         self._channel = channel
         self._encoder = StreamEncoder()
@@ -106,7 +106,7 @@ class Connection:
         # A stream that only comes in is never written to, not even a header.
         if channel.reply_path or hears == "from_target":
             self._enqueue(self._encoder.header())
-        tasks = Tasks(self._lose)
+        tasks = Tasks(self._fell_over)
         self._writer = tasks.start(self._write(), "migration writer")
         self._reader = tasks.start(self._read(), "migration reader")
 
@@ -220,6 +220,11 @@ class Connection:
         self._wake.set()
         limit = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._give_peer_up, error)
         self._reader.add_done_callback(lambda _: limit.cancel())
+
+    def _fell_over(self, defect: Defect) -> None:
+        if not self._closed:
+            self._give_up()
+            self._on_lost(defect)
 
     def _give_peer_up(self, error: Exception) -> None:
         self.stop_reading()

@@ -28,7 +28,7 @@ from engine.target import Target
 from engine.vm import Vm
 from statemachines.events import E
 from statemachines.guards import VM_SCOPE
-from statemachines.states import Link, Takeover
+from statemachines.states import Link, RunState, Takeover
 from statemachines.tables.conditions import TWO_PHASE
 
 
@@ -175,7 +175,9 @@ class IncomingStream:
             listener.close()
 
     def _channel_lost(self, error: Exception | None) -> None:
-        if self._connection is not None:
+        if isinstance(error, Defect):
+            self._fell_over(error)
+        elif self._connection is not None:
             self._connection.abandon(error or TransportError(texts.CHANNEL_LOST))
 
     def begin(self) -> None:
@@ -206,7 +208,10 @@ class IncomingStream:
         return TWO_PHASE.holds(self._vm.runtime, VM_SCOPE)
 
     def _lost(self, error: Exception | None) -> None:
-        if isinstance(error, StreamError | Defect):
+        if isinstance(error, Defect):
+            self._fell_over(error)
+            return
+        if isinstance(error, StreamError):
             self._fail(error)
             if self._connection is None:
                 return
@@ -218,8 +223,11 @@ class IncomingStream:
     def _fell_over(self, defect: Defect) -> None:
         if self._vm.state(Link) is Link.LISTENING:
             self._listen_no_more(defect)
-        else:
+        elif self._vm.state(RunState) is RunState.INMIGRATE:
             self._fail(defect)
+        else:
+            # The VM is here. A source that waits to hear so must not see the end of the stream.
+            self._vm.world.warn(str(defect))
 
     def _fail(self, error: Exception) -> None:
         self._target.reason = str(error)

@@ -31,7 +31,7 @@ from engine.statistics import RamStatistics
 from engine.vm import Vm
 from statemachines.events import E
 from statemachines.guards import VM_SCOPE
-from statemachines.states import Handover, Link
+from statemachines.states import Handover, Link, Migration
 from statemachines.tables.conditions import TWO_PHASE
 
 _Work: TypeAlias = Coroutine[Any, Any, None]
@@ -118,9 +118,12 @@ class Outgoing:
 
     def _lost(self, error: Exception | None) -> None:
         vm = self._vm
-        if isinstance(error, Defect) and self._is_given_away():
-            self._fell_over(error)
-            return
+        if isinstance(error, Defect):
+            if self._is_given_away():
+                vm.world.warn(texts.UNDECIDED % error)
+                return
+            if self._connection is not None:
+                self._connection.close()
         if vm.error_description is None and vm.state(Handover) is not Handover.IDLE:
             if vm.profile.explains_losses:
                 vm.error_description = self._loss(error)
@@ -134,15 +137,22 @@ class Outgoing:
         self._connection = None
 
     def _fell_over(self, defect: Defect) -> None:
+        vm = self._vm
         if self._is_given_away():
-            self._vm.world.warn(texts.UNDECIDED % defect)
+            vm.world.warn(texts.UNDECIDED % defect)
             return
-        self._vm.error_description = str(defect)
-        connecting = self._vm.state(Link) is Link.CONNECTING
-        self._vm.fire(E.CONNECT_FAILED if connecting else E.STREAM_FAILED)
+        vm.error_description = str(defect)
+        if vm.state(Handover) is Handover.COMMITTED:
+            vm.fire(E.LINK_BROKEN)
+        elif vm.state(Link) is Link.CONNECTING:
+            vm.fire(E.CONNECT_FAILED)
+        else:
+            vm.fire(E.STREAM_FAILED)
 
     def _is_given_away(self) -> bool:
-        """Whether the target may run the VM without having to ask."""
+        """Whether the target may run the VM without having to ask, or does."""
+        if self._vm.state(Migration) is Migration.COMPLETED:
+            return True
         return self._vm.state(Handover) is Handover.DELIVERED and not self._two_phase()
 
     def _two_phase(self) -> bool:

@@ -16,6 +16,7 @@ from engine.arriving_ram import ArrivingRam
 from engine.driver.channel import Channel, TransportError
 from engine.driver.connection import Connection, RamTaker
 from engine.driver.surroundings import Connect
+from engine.driver.tasks import Defect
 from engine.driver.transport import Listener
 from engine.errors import UnexpectedMessage
 from engine.messages import ChannelHello, ChannelSync, Message, RamMessage
@@ -245,7 +246,7 @@ class _Guest:
     def _lost(self, error: Exception | None) -> None:
         if not self.number:
             self._owner.left(self)
-        elif error is not None or not self._is_at_rest:
+        elif isinstance(error, Defect) or not self._is_at_rest:
             self._owner.lost(error)
         else:
             self._owner.ended(self.number)

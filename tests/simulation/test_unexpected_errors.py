@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from engine.driver import incoming, ram_channels
+from engine.driver.channel import TransportError
 from engine.driver.connection import Connection
 from engine.driver.incoming import IncomingStream
 from engine.driver.outgoing import Outgoing
@@ -46,6 +47,8 @@ TWO_PHASE_PLACES: list[tuple[Any, str, int]] = [
     (Source, "receive", 1),
     (Source, "receive", 3),
     (Outgoing, "_compare", 1),
+    (Source, "build", 4),
+    (Connection, "_write_next", 5),
     (Target, "receive", 4),
 ]
 CASES = [("native", *place) for place in PLACES + TWO_PHASE_PLACES]
@@ -53,7 +56,9 @@ CASES += [("qemu-7.2", *place) for place in PLACES]
 WAYS = {way.channels: way for way in reversed(ALLOWED) if len(way.capabilities) < 2}
 
 
-def failing(call: Callable[..., Any], at: int) -> Callable[..., Any]:
+def failing(
+    call: Callable[..., Any], at: int, error: type[Exception] = MemoryError
+) -> Callable[..., Any]:
     """Fail once, when called the `at`-th time."""
     calls = 0
 
@@ -61,7 +66,7 @@ def failing(call: Callable[..., Any], at: int) -> Callable[..., Any]:
         nonlocal calls
         calls += 1
         if calls == at:
-            raise MemoryError("planted")
+            raise error("planted")
         return call(*given, **named)
 
     return fails
@@ -132,3 +137,16 @@ def test_a_target_that_could_not_take_its_source_can_be_told_to_listen_again(
     outcome = simulate(plan(WAYS[0], once_more=False))
     assert outcome.violation is None
     assert set(told) == {"MemoryError: planted"}
+
+
+def test_a_channel_that_is_reset_between_two_passes_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is lost with it is lost to a pass that needs it: else two VMs could run."""
+    ends = failing(Connection._end_of_file, 1, TransportError)
+    monkeypatch.setattr(Connection, "_end_of_file", ends)
+    capabilities = ("events", "return-path", "multifd")
+    outcome = simulate(plan(WAYS[2], profile="qemu-7.2", capabilities=capabilities))
+    assert outcome.violation is None
+    assert outcome.defects.get("both VMs run", 0) == 0
+    assert outcome.completed == 1
