@@ -141,6 +141,10 @@ class Outgoing:
         if self._is_given_away():
             vm.world.warn(texts.UNDECIDED % defect)
             return
+        if vm.state(Migration) is Migration.PRE_SWITCHOVER:
+            # The pass was whole, and whoever continues or cancels finds all as it should be.
+            vm.world.warn(str(defect))
+            return
         vm.error_description = str(defect)
         if vm.state(Handover) is Handover.COMMITTED:
             vm.fire(E.LINK_BROKEN)

@@ -16,6 +16,7 @@ from engine.driver import incoming, ram_channels
 from engine.driver.channel import TransportError
 from engine.driver.connection import Connection
 from engine.driver.incoming import IncomingStream
+from engine.driver.live import LiveVm
 from engine.driver.outgoing import Outgoing
 from engine.driver.ram_path import RamPath
 from engine.driver.simulation.loop import VirtualLoop
@@ -24,6 +25,7 @@ from engine.precopy import Precopy
 from engine.ram_sending import RamSender
 from engine.source import Source
 from engine.target import Target
+from statemachines.states import Migration
 from tests.simulation.test_ways import ALLOWED, MUCH, SLOWLY, plan
 
 #: Where it fails, and at which call: of what is called for each pass, also in the last one.
@@ -130,6 +132,23 @@ def test_a_source_whose_target_may_run_the_vm_stays_paused(
     # Nothing but the operator ended it, after seconds.
     assert "source cancelled" in outcome.reached
     assert "source failed" not in outcome.reached
+
+
+def test_what_fails_once_the_source_waits_to_go_on_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, told: list[str]
+) -> None:
+    settled = LiveVm.settled
+
+    def fails(live: LiveVm) -> None:
+        if not told and live.vm.state(Migration) is Migration.PRE_SWITCHOVER:
+            raise MemoryError("planted")
+        settled(live)
+
+    monkeypatch.setattr(LiveVm, "settled", fails)
+    outcome = simulate(plan(WAYS[0], capabilities=("events", "pause-before-switchover")))
+    assert set(told) == {"MemoryError: planted"}
+    assert outcome.violation is None
+    assert outcome.completed == 1
 
 
 def test_a_target_that_could_not_take_its_source_can_be_told_to_listen_again(
