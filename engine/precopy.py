@@ -4,6 +4,8 @@ Rules kept here: no clock and no socket; the driver says what was written and wh
 convergence is QEMU's (migration.c migration_iteration_run): the guest is stopped when the pages
 still dirty can be sent, at the speed measured, within the downtime limit. The speed is that of
 pages with contents, as they were before compression: what is still dirty is counted in those.
+While nothing has been measured, no more is left for then than what would tell the speed; pages that
+turn out to be zero tell nothing, so this costs one pass at most.
 
 Where the profile allows it, one more pass is made before that, once, if it promises to halve a
 downtime that is worth it: it takes no longer than the limit, and the guest runs meanwhile.
@@ -53,10 +55,9 @@ class Precopy:
         statistics: RamStatistics,
         *,
         downtime_limit_ms: float,
-        bandwidth_bytes_per_second: float,
         shortens_downtime: bool = False,
     ) -> None:
-        """Begin with an assumed bandwidth; measurements replace it.
+        """Begin with nothing sent and no speed known.
 
         With `shortens_downtime` one more pass may be made than the limit needs.
         """
@@ -71,11 +72,12 @@ class Precopy:
         #: Whether the pages of the first pass have been taken.
         self.is_collected = False
         self._may_shorten = shortens_downtime
+        self._may_measure = True
         statistics.total_bytes = ram.size_bytes
         statistics.expected_downtime_ms = downtime_limit_ms
-        statistics.bandwidth_bytes_per_second = bandwidth_bytes_per_second
         #: How fast pages get over the link: more than the bandwidth, where they are compressed.
-        self._contents_bytes_per_second = bandwidth_bytes_per_second
+        #: None: not measured yet.
+        self._contents_bytes_per_second: float | None = None
 
     @property
     def pass_number(self) -> int:
@@ -193,31 +195,37 @@ class Precopy:
         if not contents_bytes:
             return True
         statistics = self._statistics
-        statistics.bandwidth_bytes_per_second = _mix(
-            statistics.bandwidth_bytes_per_second, sent.wire_bytes * 1000 / took_ms
-        )
-        self._contents_bytes_per_second = _mix(
-            self._contents_bytes_per_second, contents_bytes * 1000 / took_ms
-        )
+        bandwidth = sent.wire_bytes * 1000 / took_ms
+        speed = contents_bytes * 1000 / took_ms
+        if self._contents_bytes_per_second is not None:
+            bandwidth = _mix(statistics.bandwidth_bytes_per_second, bandwidth)
+            speed = _mix(self._contents_bytes_per_second, speed)
+        statistics.bandwidth_bytes_per_second = bandwidth
+        self._contents_bytes_per_second = speed
         return True
 
     def converged(self) -> bool:
         """Say whether what is dirty now is to be sent while the guest does not run."""
         self._expect()
+        speed = self._contents_bytes_per_second
+        if speed is None:
+            is_little = self.queued_pages * PAGE_BYTES <= MEASURED_BYTES_MIN
+            goes_on, self._may_measure = self._may_measure and not is_little, False
+            return not goes_on
         expected_ms = self._statistics.expected_downtime_ms
         if expected_ms > self.downtime_limit_ms:
             return False
         if self._may_shorten and expected_ms > _WORTH_A_PASS * self.downtime_limit_ms:
             self._may_shorten = False
             dirty_bytes_per_second = self._statistics.dirty_pages_rate * PAGE_BYTES
-            return dirty_bytes_per_second > self._contents_bytes_per_second / 2
+            return dirty_bytes_per_second > speed / 2
         return True
 
     def _expect(self) -> None:
-        contents_bytes = self.queued_pages * PAGE_BYTES
-        self._statistics.expected_downtime_ms = (
-            contents_bytes * 1000 / self._contents_bytes_per_second
-        )
+        if self._contents_bytes_per_second is not None:
+            contents_bytes = self.queued_pages * PAGE_BYTES
+            expected_ms = contents_bytes * 1000 / self._contents_bytes_per_second
+            self._statistics.expected_downtime_ms = expected_ms
 
     def finish(self) -> None:
         """Stop tracking."""

@@ -41,9 +41,9 @@ class RamStatistics:
     dirtied_pages: int = 0
     #: By how much auto-converge slows the guest down; 0: not at all.
     throttle_percent: int = 0
-    #: Measured bandwidth.
+    #: Measured bandwidth; 0: none has been measured yet.
     bandwidth_bytes_per_second: float = 0.0
-    #: What is expected of the downtime with what is known now.
+    #: What is expected of the downtime with what is known now; the limit, while that is nothing.
     expected_downtime_ms: float = 0.0
 
     def as_qmp(self) -> dict[str, Any]:

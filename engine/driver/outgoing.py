@@ -204,13 +204,11 @@ class Outgoing:
     def save_setup(self) -> None:
         """SAVE_SETUP: start tracking; answers SETUP_DONE, or STREAM_FAILED where that fails."""
         vm = self._vm
-        limit = vm.parameters.max_bandwidth_bytes_per_second
         vm.statistics.ram = RamStatistics()
         precopy = self._precopy = Precopy(
             vm.ram,
             vm.statistics.ram,
             downtime_limit_ms=vm.parameters.downtime_limit_ms,
-            bandwidth_bytes_per_second=limit or 1 << 30,
             shortens_downtime=vm.profile.shortens_downtime,
         )
         self._auto_converge = AutoConverge(vm.profile.timings.throttle_period_ms)

@@ -19,17 +19,23 @@ from engine.statistics import RamStatistics
 PAGES = 4096
 
 
+#: Bytes per second.
+SPEED = 1_000_000_000
+
+
 def begun(
-    downtime_limit_ms: float = 300.0, *, shortens_downtime: bool = False
+    downtime_limit_ms: float = 300.0, *, shortens_downtime: bool = False, is_measured: bool = True
 ) -> tuple[Precopy, BitmapRam, RamStatistics]:
+    """A migration in its first pass; it goes at SPEED, if anything is known of that."""
     ram, statistics = BitmapRam(bytearray(PAGES * PAGE_BYTES)), RamStatistics()
     precopy = Precopy(
         ram,
         statistics,
         downtime_limit_ms=downtime_limit_ms,
-        bandwidth_bytes_per_second=1e9,
         shortens_downtime=shortens_downtime,
     )
+    if is_measured:
+        precopy.measured(Sent(SPEED, normal_pages=SPEED // PAGE_BYTES), 1000.0)
     assert precopy.setup() == 1
     precopy.collect(0.0)
     return precopy, ram, statistics
@@ -207,4 +213,28 @@ def test_what_is_compressed_gets_over_sooner_than_the_bandwidth_says() -> None:
 def test_zeros_say_nothing_about_the_bandwidth() -> None:
     precopy, _, statistics = begun()
     precopy.measured(Sent(100, zero_pages=1 << 20), 1000.0)
-    assert statistics.bandwidth_bytes_per_second == 1e9
+    assert statistics.bandwidth_bytes_per_second == SPEED
+
+
+def test_the_first_measurement_is_what_is_known() -> None:
+    precopy, _, statistics = begun(is_measured=False)
+    assert statistics.bandwidth_bytes_per_second == 0
+    assert statistics.expected_downtime_ms == 300
+    precopy.measured(Sent(10_000_000, normal_pages=10_000_000 // PAGE_BYTES), 1000.0)
+    assert statistics.bandwidth_bytes_per_second == 10_000_000
+    precopy.converged()
+    assert statistics.expected_downtime_ms == pytest.approx(PAGES * PAGE_BYTES / 10_000, rel=0.01)
+
+
+def test_while_no_speed_is_known_only_a_little_is_left_for_the_downtime() -> None:
+    precopy, ram, _ = begun(is_measured=False)
+    assert not converges(precopy, ram, dirty=65, now_ms=100.0)
+    little, ram, _ = begun(is_measured=False)
+    assert converges(little, ram, dirty=64, now_ms=100.0)
+
+
+def test_a_guest_that_writes_zeros_over_zeros_is_not_waited_for() -> None:
+    precopy, ram, _ = begun(is_measured=False)
+    assert not converges(precopy, ram, dirty=PAGES, now_ms=100.0)
+    precopy.measured(Sent(100, zero_pages=PAGES), 1.0)
+    assert converges(precopy, ram, dirty=PAGES, now_ms=200.0)
