@@ -120,7 +120,10 @@ _UNSERVED: Mapping[Capability, tuple[str, str]] = {
     Capability.XBZRLE: ("delta compression of RAM", _BANDWIDTH),
     Capability.RDMA_PIN_ALL: ("RDMA", "; use a tcp: or unix: URI"),
     Capability.ZERO_BLOCKS: _BLOCK,
-    Capability.COMPRESS: ("compression with compress-threads", _BANDWIDTH),
+    Capability.COMPRESS: (
+        "compression with compress-threads",
+        "; use multifd with multifd-compression=zstd",
+    ),
     Capability.POSTCOPY_RAM: _POSTCOPY,
     Capability.X_COLO: ("COLO", "; a VM runs on one side only"),
     Capability.RELEASE_RAM: _POSTCOPY,
@@ -130,7 +133,7 @@ _UNSERVED: Mapping[Capability, tuple[str, str]] = {
     Capability.LATE_BLOCK_ACTIVATE: _BLOCK,
     Capability.X_IGNORE_SHARED: (
         "migration without shared memory",
-        "; all RAM goes through the stream",
+        "; on one host use x-share-memory",
     ),
     Capability.BACKGROUND_SNAPSHOT: (
         "background snapshots",

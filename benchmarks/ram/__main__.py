@@ -22,7 +22,7 @@ from benchmarks.ram.figures import GIB, Figures
 from benchmarks.ram.migration import Bench, RunFailed
 from benchmarks.ram.report import run_json, run_line, scale_json, scale_text, table
 from benchmarks.ram.rows import RowSpec, cases_for, row_specs
-from benchmarks.ram.scale import LARGEST_BYTES, measure_scale
+from benchmarks.ram.scale import LARGEST_BYTES, SMALLEST_BYTES, measure_scale
 
 PROGRAM = "qemu-system-x86_64"
 _RAM_BYTES_MIN = 64 << 20
@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--qemu", action="append", default=[], metavar="PATH", help="another rival; may be repeated"
     )
-    add("--scale", action="store_true", help="fit a line to cost against dirty memory, and no rows")
+    add("--scale", action="store_true", help="lines through cost against dirty memory; no rows")
     return parser
 
 
@@ -51,7 +51,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         specs = _selected(given.transport, given.measure or [""])
-        ram_bytes = _ram_bytes(given.gib or (LARGEST_BYTES / GIB if given.scale else 4))
+        # A line takes two sizes.
+        bytes_min = 2 * SMALLEST_BYTES if given.scale else _RAM_BYTES_MIN
+        ram_bytes = _ram_bytes(given.gib or (LARGEST_BYTES / GIB if given.scale else 4), bytes_min)
         rivals = [qemu(path) for path in dict.fromkeys([_installed(), *given.qemu])]
         with tempfile.TemporaryDirectory(prefix="replug-benchmark-") as folder:
             bench = Bench(Path(folder), ram_bytes, given.stopped)
@@ -116,12 +118,10 @@ def _selected(transport: str, names: list[str]) -> list[RowSpec]:
     return found
 
 
-def _ram_bytes(gib: float) -> int:
+def _ram_bytes(gib: float, bytes_min: int) -> int:
     size_bytes = int(gib * GIB)
-    if size_bytes < _RAM_BYTES_MIN or size_bytes % BLOCK_BYTES:
-        raise RunFailed(
-            f"--gib expects {_RAM_BYTES_MIN / GIB} or more, in steps of {BLOCK_BYTES / GIB}"
-        )
+    if size_bytes < bytes_min or size_bytes % BLOCK_BYTES:
+        raise RunFailed(f"--gib expects {bytes_min / GIB} or more, in steps of {BLOCK_BYTES / GIB}")
     return size_bytes
 
 

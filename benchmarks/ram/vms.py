@@ -4,8 +4,8 @@ What may live here: command lines, and finding and filling the RAM of a VM from 
 
 1. RAM is a memfd on both sides. QEMU is given one of this process's, by its path under /proc;
    replug's is found under /proc/PID/fd. So there is no file to be left behind.
-2. Both targets have their RAM preallocated, the best case of both; QEMU's firmware is ours (see
-   firmware.py).
+2. Both targets have their RAM preallocated, the best case of both, unless it is handed over; QEMU's
+   firmware is ours (see firmware.py).
 3. No process outlives this one: the kernel kills it when this one ends.
 """
 

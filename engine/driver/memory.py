@@ -7,12 +7,13 @@ notes their being written to `devices.dirty` and dirty_kernel.py.
 Pages that were never touched are holes of the file: they are zero by definition and are neither
 read nor allocated here, because reading one through the mapping would allocate it.
 
-While writes are tracked, all access goes through the one mapping: the kernel's record would not
-see a store through a second one or a write to the file, and a bitmap sees even less. So the
-descriptor is private, it is lent to another process only while nothing is tracked, and tracking
-is refused while it is lent; a forked child does not inherit the mapping. To seal the file against
-other writers (F_SEAL_FUTURE_WRITE) would say the same to the kernel, but for good: who is lent a
-sealed file can never map it writable, and a VM that moves by handing over its memory must.
+While writes are tracked, all writing goes through the one mapping: the kernel's record would not
+see a store through a second one or a write to the file, and a bitmap sees even less. Another
+mapping, from which streams are read, cannot be written to. So the descriptor is private, it is lent
+to another process only while nothing is tracked, and tracking is refused while it is lent; a forked
+child does not inherit the mapping. To seal the file against other writers (F_SEAL_FUTURE_WRITE)
+would say the same to the kernel, but for good: who is lent a sealed file can never map it writable,
+and a VM that moves by handing over its memory must.
 """
 
 from __future__ import annotations

@@ -53,6 +53,25 @@ def test_the_last_line_has_every_row_and_nothing_is_left_behind(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_scale_has_a_line_for_each_contender(tmp_path: Path) -> None:
+    ended = run("--scale", "--json", "--rounds", "1", "--gib", "0.5", temporary=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    lines = json.loads(ended.stdout.splitlines()[-1])["scale"]
+    names = [line["contender"] for line in lines]
+    assert {name.partition(",")[0].split()[0] for name in names} == {"replug", "QEMU"}
+    assert len(set(names)) == len(names) == 4
+    for line in lines:
+        assert [size_bytes for size_bytes, _ in line["points"]] == [256 << 20, 512 << 20]
+        assert all(ms > 0 for _, ms in line["points"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_scale_of_one_size_is_refused(tmp_path: Path) -> None:
+    ended = run("--scale", "--rounds", "1", temporary=tmp_path)
+    assert ended.returncode == 1
+    assert "--gib expects 0.5 or more" in ended.stderr
+
+
 def test_a_run_that_fails_is_an_error_that_says_why(tmp_path: Path) -> None:
     # A program that is no QEMU, but says that it is one.
     rival = tmp_path / "rival"
