@@ -14,6 +14,8 @@ from engine.driver.simulation.run import simulate
 from engine.driver.simulation.ways import Way
 from tests.simulation.test_ways import ALLOWED, MUCH, SHARED, SLOWLY, plan
 
+pytestmark = pytest.mark.slow
+
 ACTIVE, DELIVERED, COMMITTED = (
     "source migration active",
     "source handover delivered",
