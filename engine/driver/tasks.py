@@ -3,7 +3,8 @@
 What may live here: starting them, cancelling them, and telling the owner of a `Defect`. What can
 go wrong with a peer, a file or the host is dealt with in the tasks themselves. Whatever else one
 raises must not leave a VM waiting, perhaps paused, for what does not come any more: the owner ends
-what the task was part of, and the loop's exception handler is given the traceback.
+what the task was part of, where nobody else may have the VM, and the loop's exception handler is
+given the traceback.
 """
 
 from __future__ import annotations
