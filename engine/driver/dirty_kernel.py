@@ -13,7 +13,8 @@ The rules:
    top, as a pass does, and leaves pieces without contents to the end: nobody waits for those.
    Who asks what was written of some pages (`among`) waits until they are protected, and may read
    them then. What was used when it was protected, and was not taken before, is given out with the
-   next ones: it may have been written to in between, and nobody saw it.
+   next ones: it may have been written to in between, and nobody saw it. Before the first `take`
+   nobody keeps that: whatever holds contents by then is taken.
    A thread that was given up may still be at it when the next begins, which waits for it: it would
    undo what has been noted by then.
 3. The kernel names pages that hold nothing as well (see there). They are not asked for their
@@ -70,7 +71,7 @@ class KernelDirtyRecord:
         self._given = _NONE
         #: What was taken of all pages while not all were protected.
         self._taken = self._all
-        #: What held contents when their protection began; what came later came by the mapping.
+        #: What held contents before their protection began.
         self._held = _NONE
         self._is_started = False
         self._starts = 0
@@ -115,9 +116,14 @@ class KernelDirtyRecord:
         self._protect_while(self._is_unprotected.all)
         # What is protected from here on is held against what was taken.
         with self._turn:
-            protected = runs_of_marks(~self._is_unprotected) * _PIECE_PAGES
-            written = [self._written(*each, protect=True) for each in protected.tolist()]
-            self._taken = union(self._held, self._holding(np.concatenate(written)))
+            pieces = runs_of_marks(~self._is_unprotected) * _PIECE_PAGES
+            protected = intersection(pieces, self._all)
+            for each in protected.tolist():
+                self._written(*each, protect=True)
+            # Not what the scans name: what was first used while its piece was being protected was
+            # named, and protected, then.
+            came = self._holding(difference(protected, self._held))
+            self._taken = union(self._held, came)
             self._given = _NONE
             return self._taken
 

@@ -125,8 +125,9 @@ class Residency:
 
     def _has_more_than(self, known: Runs) -> bool:
         """Say whether there is data besides these pages and all that are in use."""
-        allocated = self.allocated_bytes // PAGE_BYTES
-        return page_count(union(known, self._used(self._all))) < allocated
+        accounted = page_count(union(known, self._used(self._all)))
+        # Asked last: what comes in between must not stand for what is still to be found.
+        return accounted < self.allocated_bytes // PAGE_BYTES
 
     def _seek(self, runs: Runs, seeks_max: int) -> tuple[Runs, Runs]:
         """Find data from the first of the pages on; return it, and the pages not reached."""

@@ -135,6 +135,33 @@ def test_what_is_written_while_ram_is_being_protected_is_not_lost(
 
 
 @needs_the_kernel
+def test_what_is_first_used_while_ram_is_being_protected_is_in_the_first_pass(
+    memory: GuestMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dirty_kernel, "_PIECE_PAGES", 64)
+    late = (700, PAGES - 1)
+    protected: list[int] = []
+
+    class Meanwhile(WriteProtection):
+        def scan(self, start: int, end: int, *, protect: bool) -> Places:
+            found = super().scan(start, end, protect=protect)
+            if protect and not protected:
+                # What holds contents has been asked, and these pieces' turn is still to come.
+                for page in late:
+                    memory.buffer[page * PAGE_BYTES] = 1
+            protected.append(start)
+            return found
+
+    monkeypatch.setattr(dirty_kernel, "WriteProtection", Meanwhile)
+    ram = GuestRam(memory, DirtyTracking.KERNEL)
+    ram.write(3 * PAGE_BYTES, b"x")
+    ram.start_tracking(all_dirty=True)
+    ram.prepare_tracking()
+    assert ram.take_dirty(ahead=True).tolist() == [[3, 4], *([page, page + 1] for page in late)]
+    assert ram.take_dirty().tolist() == []
+
+
+@needs_the_kernel
 def test_nobody_waits_for_what_holds_nothing(
     memory: GuestMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

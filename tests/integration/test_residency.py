@@ -108,3 +108,26 @@ def test_nothing_holds_nothing() -> None:
     assert len(file.residency.holding(one_run(0, 0))) == 0
     assert file.residency.extents() == []
     file.close()
+
+
+def test_what_comes_while_it_is_asked_does_not_stand_for_what_was_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(residency, "_SEEKS_MAX", 1)
+    monkeypatch.setattr(residency, "_LOOKED_UP_PAGES_MAX", 0)
+    file = File()
+    there = set(range(0, 20, 2))
+    for page in there:
+        os.pwrite(file.fd, b"x", page * PAGE_BYTES)
+    used, asked = file.residency._used, []
+
+    def used_meanwhile(some: Runs) -> Runs:
+        asked.append(some)
+        if len(asked) == 2:
+            for page in range(100, 150):
+                file.mapping[page * PAGE_BYTES] = 1
+        return used(some)
+
+    monkeypatch.setattr(file.residency, "_used", used_meanwhile)
+    assert file.holding(set(range(50))) == there
+    file.close()
