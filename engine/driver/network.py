@@ -70,6 +70,8 @@ class Network:
         #: The standbys that were looked at, with an uplink or not; None while nothing is connected
         #: by itself: before the VM has booted, and after `close`.
         self._seen: set[int] | None = None
+        #: Nothing that comes is for the guest: it has not run here yet, or stands still for good.
+        self._is_quiet = True
         #: Called with the path of each frame that left.
         self.on_sent: Callable[[Path], None] = lambda path: None
 
@@ -228,6 +230,7 @@ class Network:
 
     def resume(self) -> None:
         """The guest runs: have each pair's address directed to the port it sends on."""
+        self._is_quiet = False
         self.connect_standbys()
         for standby in self._vm.board.standbys:
             nic = self._carrier(standby)
@@ -235,7 +238,11 @@ class Network:
                 self._request(nic, direct_here=True, done=lambda: None)
 
     def quiesce(self, done: Done) -> None:
-        """Have no frame on the way to the guest any more, then call `done`."""
+        """Have no frame on the way to the guest any more, then call `done`.
+
+        Whatever a switch that does not answer sends after that is dropped: the guest's RAM is not
+        what it was told to be any more, or somebody else's.
+        """
         nics = [nic for s in self._vm.board.standbys if (nic := self._carrier(s)) is not None]
         left = len(nics)
 
@@ -245,12 +252,17 @@ class Network:
                 nic.uplink.drain()
             left -= 1
             if not left:
-                done()
+                end()
+
+        def end() -> None:
+            # It may run again by now.
+            self._is_quiet = not self._vm.guest.is_running
+            done()
 
         for nic in nics:
             self._request(nic, direct_here=False, done=partial(one_is_quiet, nic))
         if not nics:
-            done()
+            end()
 
     def _carrier(self, standby: int) -> Nic | None:
         """Return the NIC that the guest sends on for a standby."""
@@ -318,7 +330,7 @@ class Network:
         # A primary's port may still be closing when its standby is gone: then nobody takes it.
         if not isinstance(parsed, NumberedFrame) or nic.standby not in self._vm.board.standbys:
             return
-        if not self._has_link(nic):
+        if self._is_quiet or not self._has_link(nic):
             return
         if nic.opening or self._vm.guest.accepts(nic.path, nic.standby):
             if nic.path == "standby":
