@@ -39,11 +39,12 @@ def receive_ram(
     take: Callable[[RamMessage], None],
     land: Land = lambda _: None,
     landed: Callable[[ArrivingRam], None] = lambda _: None,
+    heard: Callable[[], None] = lambda: None,
 ) -> Receiving:
     """Give every message of RAM to `take`, and return the first that is none.
 
     The pages of a message for which `land` finds places are read to there instead, and `landed`
-    is told when they are there.
+    is told when they are there; `heard`, whenever something has come.
     """
     declined = -1
     while True:
@@ -53,7 +54,7 @@ def receive_ram(
             if arriving is not None:
                 places = land(arriving)
                 if places is not None:
-                    if not (yield from _fill(places, arriving)):
+                    if not (yield from _fill(places, arriving, heard)):
                         return None
                     decoder.arrived(arriving)
                     landed(arriving)
@@ -62,6 +63,7 @@ def receive_ram(
             came = yield decoder.room()
             if not came:
                 return None
+            heard()
             decoder.came(came)
         elif isinstance(item[1], RamMessage):
             take(item[1])
@@ -69,7 +71,9 @@ def receive_ram(
             return item[1]
 
 
-def _fill(places: Iterable[memoryview], arriving: ArrivingRam) -> Generator[memoryview, int, bool]:
+def _fill(
+    places: Iterable[memoryview], arriving: ArrivingRam, heard: Callable[[], None]
+) -> Generator[memoryview, int, bool]:
     """Read the pages to their places; False when the stream ends before."""
     begun = arriving.begun
     for place in places:
@@ -82,6 +86,7 @@ def _fill(places: Iterable[memoryview], arriving: ArrivingRam) -> Generator[memo
             came = yield left
             if not came:
                 return False
+            heard()
             # Now, while it is in the processor's cache.
             arriving.came(left[:came])
             left = left[came:]

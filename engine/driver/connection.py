@@ -37,6 +37,9 @@ class RamTaker(Protocol):
     def begin(self) -> None:
         """Hear that RAM comes now; StreamError when this is not the time."""
 
+    def heard(self) -> None:
+        """Hear that some of it has come, in whatever thread."""
+
     def take(self, message: RamMessage) -> None:
         """Take one message, in whatever thread; StreamError when it cannot be."""
 
@@ -314,10 +317,10 @@ class Connection:
     async def _next(self) -> Message | None:
         """Wait for a message that is not RAM, and return it; None at an end of file."""
         while True:
-            if self._decoder.begins_ram and self._ram is not None:
-                self._ram.begin()
+            if self._decoder.begins_ram and (ram := self._ram) is not None:
+                ram.begin()
                 return await self._channel.fill(
-                    receive_ram(self._decoder, self._ram.take, self._ram.land, self._ram.landed)
+                    receive_ram(self._decoder, ram.take, ram.land, ram.landed, ram.heard)
                 )
             if (item := self._decoder.next()) is not None:
                 return item[1]

@@ -185,14 +185,16 @@ class IncomingStream:
         self.heard_ms = self._vm.world.now_ms()
         self._target.check_ram()
 
+    def heard(self) -> None:
+        """Hear that some of it has come, in whatever thread: a slow link is not a silent one."""
+        self.heard_ms = self._vm.world.now_ms()
+
     def take(self, message: RamMessage) -> None:
         """Take one message of RAM, in whatever thread."""
         load_ram(self._vm.ram, message, self._target.suspects)
-        self.heard_ms = self._vm.world.now_ms()
 
     def land(self, arriving: ArrivingRam) -> list[memoryview] | None:
         """Find places for the pages of a message that arrives, in whatever thread."""
-        self.heard_ms = self._vm.world.now_ms()
         return land_ram(self._vm.ram, arriving)
 
     def landed(self, arriving: ArrivingRam) -> None:

@@ -248,7 +248,12 @@ class Outgoing:
             vm.error_description = str(error)
             vm.fire(E.STREAM_FAILED)
             return
-        self._path = RamPath(vm, connection, channels)
+        try:
+            self._path = RamPath(vm, connection, channels)
+        except BaseException:
+            for channel in channels:
+                channel.close()
+            raise
         vm.fire(E.SETUP_DONE)
 
     def _not_tracked(self, error: OSError) -> None:
@@ -343,6 +348,7 @@ class Outgoing:
             precopy.finish()
         path.end_pass(precopy.last_passed())
         # Their ends must not be taken for a loss once the target is through.
+        await path.drained()
         path.close()
         self._source.end_digest = None
         if vm.capabilities.on(Capability.X_VERIFY_RAM):

@@ -217,6 +217,10 @@ class _Guest:
         self._is_at_rest = False
         self._owner.ram.begin()
 
+    def heard(self) -> None:
+        """Hear that some of it has come, in whatever thread."""
+        self._owner.ram.heard()
+
     def take(self, message: RamMessage) -> None:
         """Take one message of RAM, in whatever thread."""
         self._owner.ram.take(message)

@@ -118,8 +118,16 @@ class RamPath:
             channel.send(ChannelSync(message.pass_number))
         self._connection.send(message)
 
+    async def drained(self) -> None:
+        """Wait until what the channels but the main one have to say has left, or they have ended.
+
+        One that is closed has not long for it; a link that stands still has until it is silent.
+        """
+        for channel in self._channels:
+            await channel.drained()
+
     def close(self) -> None:
-        """Let go of all channels but the main one, once what they have still to say has left."""
+        """Let go of all channels but the main one."""
         for channel in self._channels:
             channel.close()
 

@@ -35,6 +35,9 @@ class Arriving:
     def begin(self) -> None:
         """Let it come."""
 
+    def heard(self) -> None:
+        """Take no note."""
+
     def take(self, message: RamMessage) -> None:
         load_ram(self.ram, message, SuspectPages())
         assert isinstance(message, RamPages)

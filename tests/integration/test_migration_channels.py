@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from devices.page_runs import Marks
+from devices.page_runs import Marks, one_run
 from devices.page_sums import page_sums
 from devices.ram import PAGE_BYTES
 from engine import texts
 from engine.arriving_ram import ArrivingRam
 from engine.codec import StreamEncoder
+from engine.driver.connection import Connection
 from engine.driver.ram_channels import GatheredChannels
-from engine.messages import ChannelHello, LivePages, RamMessage
+from engine.messages import ChannelHello, LivePages, RamMessage, RamPages
+from engine.wire_runs import runs_to_wire
 from tests.integration.lab import Lab, scenario
 from tests.integration.migration_streams import incoming, run
 from tests.integration.outcomes import failed_at_target, migrates_again, moved, stayed
+from tests.integration.test_transport import pair
 from tests.integration.vms import Vm
 
 
@@ -127,6 +130,9 @@ class NoRam:
     def begin(self) -> None:
         raise AssertionError
 
+    def heard(self) -> None:
+        raise AssertionError
+
     def take(self, message: RamMessage) -> None:
         raise AssertionError
 
@@ -190,12 +196,50 @@ class OnePlace(NoRam):
     def begin(self) -> None:
         pass
 
+    def heard(self) -> None:
+        pass
+
     def land(self, arriving: ArrivingRam) -> list[memoryview]:
         return [memoryview(self.memory)]
 
     def landed(self, arriving: ArrivingRam) -> None:
         loop = self.wrong.get_loop()
         loop.call_soon_threadsafe(self.wrong.set_result, arriving.wrong)
+
+
+class Heard(OnePlace):
+    """Notes that something of a frame has come."""
+
+    def __init__(self) -> None:
+        super().__init__(64)
+        self.news = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    def heard(self) -> None:
+        self._loop.call_soon_threadsafe(self.news.set)
+
+
+def test_a_frame_is_heard_while_it_comes(tmp_path: Path) -> None:
+    encoder = StreamEncoder()
+    message = RamPages(1, runs_to_wire(one_run(0, 64)), memoryview(bytes(64 * PAGE_BYTES)))
+    frame = encoder.header() + b"".join(bytes(piece) for piece in encoder.encode(message))
+
+    async def main() -> None:
+        source, target = await pair(f"unix:{tmp_path}/s")
+        ram = Heard()
+        connection = Connection(
+            target, hears="from_source", on_message=lambda _: None, on_lost=lambda _: None, ram=ram
+        )
+        with closing(source), closing(connection):
+            for start in range(0, len(frame) // 2, 1000):
+                await source.write([frame[start : start + 1000]])
+            for start in range(3):
+                ram.news.clear()
+                await source.write([bytes([start])])
+                await ram.news.wait()
+            assert not ram.wrong.done()
+
+    run(main())
 
 
 def test_which_pages_are_wrong_is_told_of_those_that_come_by_a_channel_too(tmp_path: Path) -> None:

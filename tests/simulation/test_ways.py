@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from devices.dirty import DirtyBitmap
+from engine.driver import connection
 from engine.driver.connection import Connection
 from engine.driver.incoming import IncomingStream
 from engine.driver.memory import GuestMemory
@@ -65,6 +66,18 @@ def cut_channel(moment: str, after_ms: float, number: int, **values: bool) -> Ac
 @pytest.mark.parametrize("way", ALLOWED, ids=str)
 def test_an_undisturbed_migration_completes(way: Way) -> None:
     outcome = simulate(plan(way))
+    assert outcome.violation is None
+    assert (outcome.migrations, outcome.completed) == (1, 1)
+
+
+def test_what_channels_say_last_is_waited_for_before_they_are_let_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A closed one may not take long over it: here no time at all, on a link that takes nothing more
+    # before what it has is there.
+    monkeypatch.setattr(connection, "LINGER_SECONDS", 0.0)
+    way = Way("tcp", 2, "none", adaptive=False, shared=False)
+    outcome = simulate(plan(way, link=LinkConditions(bytes_per_ms=1000.0, buffer_bytes=1)))
     assert outcome.violation is None
     assert (outcome.migrations, outcome.completed) == (1, 1)
 

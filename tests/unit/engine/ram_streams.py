@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -50,6 +51,7 @@ def received(
     ram: BitmapRam,
     piece_bytes: int,
     suspects: SuspectPages | None = None,
+    heard: Callable[[], None] = lambda: None,
 ) -> Message | None:
     found = suspects or SuspectPages()
     receiving = receive_ram(
@@ -57,6 +59,7 @@ def received(
         lambda message: load_ram(ram, message, found),
         partial(land_ram, ram),
         lambda arriving: note_landed(ram, arriving, found),
+        heard,
     )
     at = 0
     try:

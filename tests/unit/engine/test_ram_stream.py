@@ -275,3 +275,14 @@ def test_what_cannot_be_is_not_read_into_ram_either(fields: list[object]) -> Non
     with pytest.raises(MalformedMessage):
         receive(stream_header() + packed(0x02, fields), ram, 100)
     assert not any(ram.view())
+
+
+@pytest.mark.parametrize("target_is", [BitmapRam, LandingRam])
+def test_every_piece_that_comes_is_heard(target_is: type[BitmapRam]) -> None:
+    encoder = StreamEncoder()
+    sender = RamSender(filled(1).stream_view(), encoder)
+    stream, _ = written(sender.send(1, one_run(1, 3), lambda: False))
+    decoder = StreamDecoder("from_source", lends=True)
+    target, pieces = target_is(bytearray(PAGES * PAGE_BYTES)), list[None]()
+    received(decoder, encoder.header() + stream, target, 100, heard=lambda: pieces.append(None))
+    assert len(pieces) >= len(stream) / 100
