@@ -69,6 +69,8 @@ class FinalFacts:
     run_state: str | None = None
     #: The source's run state before the migration; None: not known.
     run_state_before: str | None = None
+    #: The source says completed only when the target has said that it has the guest.
+    acknowledged: bool = False
     #: The target's status; None: it was not asked, or has none.
     target_status: str | None = None
     #: The connection to the target's monitor was lost.
@@ -77,7 +79,9 @@ class FinalFacts:
     target_run_state: str | None = None
     #: Why the migration was cancelled or given up; None: it was not, by this command.
     cause: CancelCause | None = None
-    #: The source refused to be cancelled: whatever came of it, it was not for that cause.
+    #: The source took the cancel.
+    cancel_taken: bool = False
+    #: It was too late to cancel: whatever came of it, it was not for that cause.
     cancel_refused: bool = False
     #: The user asked a second time, before the end.
     abandoned: bool = False
@@ -111,12 +115,8 @@ def decide(facts: FinalFacts) -> Outcome:
             "see which side has the guest, then say so on both: "
             "x-replug-resolve {keep: source|target}",
         )
-    if _runs_at_target(facts) and facts.run_state == "running":
-        return Outcome(
-            ExitStatus.IN_DOUBT,
-            f"the target says completed and the source says {facts.status}: both run the guest",
-            "stop one of the two at once",
-        )
+    if facts.run_state == "running" and (contradiction := _both_run(facts)):
+        return contradiction
     known = facts.status == "completed" or (
         facts.status in ("cancelled", "failed") and facts.run_state is not None
     )
@@ -142,10 +142,29 @@ def _runs_at_target(facts: FinalFacts) -> bool:
     return facts.target_status == "completed" and facts.target_run_state == "running"
 
 
+def _both_run(facts: FinalFacts) -> Outcome | None:
+    """The source runs its guest: say whether the target has it as well; None: it has not."""
+    if _runs_at_target(facts):
+        return Outcome(
+            ExitStatus.IN_DOUBT,
+            f"the target says completed and the source says {facts.status}: both run the guest",
+            "stop one of the two at once",
+        )
+    if facts.status == "completed" and facts.begun:
+        return Outcome(
+            ExitStatus.IN_DOUBT,
+            "the source says completed, and runs the guest: somebody has told it to",
+            "stop one of the two at once, unless the target does not have the guest",
+        )
+    return None
+
+
 def _interrupted(facts: FinalFacts) -> Outcome:
     when, goes_on = "before `cancelled` was reached", "the source goes on with its rollback"
     if facts.cancel_refused:
         when, goes_on = "though it was too late to cancel", "the migration goes on"
+    elif not facts.cancel_taken and facts.status != "cancelling":
+        when, goes_on = "before the source took the cancel", "the migration may go on"
     return Outcome(
         ExitStatus.INTERRUPTED,
         f"interrupted {when}; the last status was {facts.status}",
@@ -154,17 +173,36 @@ def _interrupted(facts: FinalFacts) -> Outcome:
 
 
 def _completed(facts: FinalFacts) -> Outcome:
-    if facts.target_status == "failed" or (
-        facts.target_lost and facts.target_status != "completed"
-    ):
-        came = "failed" if facts.target_status == "failed" else "is gone"
+    late = f" ({facts.cause.value}, but too late to cancel it)" if facts.cause else ""
+    if facts.target_status == "failed":
         return Outcome(
             ExitStatus.LOST,
-            f"the source says completed, but the target {came}: the guest runs nowhere",
+            "the source says completed, but the target failed: the guest runs nowhere",
             "the source still holds the guest: `cont` there runs it, without its primaries; "
             "capability return-path tells the source of such a refusal",
         )
-    late = f" ({facts.cause.value}, but too late to cancel it)" if facts.cause else ""
+    if facts.target_lost and facts.target_status != "completed":
+        if facts.acknowledged:
+            return Outcome(
+                ExitStatus.DONE,
+                f"completed{late}; the target has said so to the source, its monitor was lost",
+                "see that the target is well",
+            )
+        return Outcome(
+            ExitStatus.LOST,
+            "the source says completed whatever its target says, and the target's monitor was "
+            "lost: nobody can say whether it has the guest",
+            "look at the target first; only if the guest is not there, `cont` at the source runs "
+            "it, without its primaries",
+        )
+    stands = facts.target_status == "completed" and facts.target_run_state not in (None, "running")
+    if stands and facts.run_state_before == "running":
+        return Outcome(
+            ExitStatus.DONE,
+            f"completed{late}; the guest does not run at the target, which is "
+            f"{facts.target_run_state}",
+            "`cont` at the target runs it",
+        )
     return Outcome(ExitStatus.DONE, f"completed{late}")
 
 
@@ -177,7 +215,11 @@ def _cancelled(facts: FinalFacts) -> Outcome:
     if cause is CancelCause.PAUSE_COMMAND:
         return Outcome(ExitStatus.FAILED, f"rolled back: {facts.error or cause.value}")
     by = "" if cause is CancelCause.USER else ", but not by this command"
-    return Outcome(ExitStatus.CANCELLED, f"cancelled{by}; the guest is at the source as it was")
+    return Outcome(
+        ExitStatus.CANCELLED,
+        f"cancelled{by}; the guest is at the source as it was",
+        _advice_on_target(facts),
+    )
 
 
 def _failed(facts: FinalFacts) -> Outcome:
@@ -195,7 +237,11 @@ def _failed(facts: FinalFacts) -> Outcome:
         text = f"rolled back: {cause.value}"
         return Outcome(ExitStatus.DEADLINE, text, _advice(cause))
     reason = facts.error or "the source gives no reason"
-    return Outcome(ExitStatus.FAILED, f"{what}: {reason}; the guest is at the source as it was")
+    return Outcome(
+        ExitStatus.FAILED,
+        f"{what}: {reason}; the guest is at the source as it was",
+        _advice_on_target(facts),
+    )
 
 
 def _not_ended(facts: FinalFacts) -> Outcome:
@@ -206,11 +252,32 @@ def _not_ended(facts: FinalFacts) -> Outcome:
             "the source's monitor was lost, but the target has completed and runs the guest",
             "end the source if it is still there",
         )
-    return _lost(facts, f"the last status was {facts.status}")
+    what = f"the last status was {facts.status}"
+    reason = f": {facts.error}" if facts.error else ""
+    if (facts.status or "").startswith("postcopy"):
+        return Outcome(
+            ExitStatus.LOST,
+            f"{what}{reason}; each side has a part of the guest",
+            "never `cont` the source: migrate-recover at the target, then migrate with resume at "
+            "the source, let it go on",
+        )
+    if facts.run_state == "running":
+        return Outcome(
+            ExitStatus.FAILED,
+            f"{what}{reason}; the guest runs at the source",
+            "`replug migrate --attach` waits for the end",
+        )
+    return _lost(facts, what)
 
 
 def _lost(facts: FinalFacts, what: str) -> Outcome:
     reason = f": {facts.error}" if facts.error else ""
+    if _runs_at_target(facts):
+        return Outcome(
+            ExitStatus.LOST,
+            f"{what}{reason}; but the target says completed, and runs the guest",
+            "never `cont` the source: end it, once you have seen that the guest is well",
+        )
     if facts.run_state is None:
         return Outcome(
             ExitStatus.LOST,
@@ -222,6 +289,12 @@ def _lost(facts: FinalFacts, what: str) -> Outcome:
         f"{what}{reason}; the guest does not run at the source, which is {facts.run_state}",
         "`cont` at the source runs it, if the target does not",
     )
+
+
+def _advice_on_target(facts: FinalFacts) -> str | None:
+    if facts.begun and facts.target_status == "active":
+        return "end the target, which has not noticed: it must not run the guest as well"
+    return None
 
 
 def _advice(cause: CancelCause) -> str | None:

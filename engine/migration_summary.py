@@ -43,7 +43,7 @@ def build_report(
         status=status,
         error=error,
         profile=profile,
-        handover=_handover(source, return_path),
+        handover=handover_of(source, return_path),
         source=SideReport(_from_none(observation.states_of(Side.SOURCE)), source.run_state),
         target=SideReport(
             _from_none(observation.states_of(Side.TARGET)) if target_asked else None,
@@ -69,7 +69,8 @@ def _from_none(states: list[str]) -> list[str]:
     return ["none", *states]
 
 
-def _handover(source: SideView, return_path: bool | None) -> str | None:
+def handover_of(source: SideView, return_path: bool | None) -> str | None:
+    """Return what `completed` at the source is worth: MigrationReport.handover."""
     told = text(mapping(source.information.get("x-replug")).get("handover"))
     if told is not None or return_path is None:
         return told

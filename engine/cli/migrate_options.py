@@ -37,7 +37,9 @@ exit status:
   124  a deadline passed; the guest is at the source as it was
   130  interrupted twice, before the source said `cancelled`
 
-Ctrl-C cancels, and waits for the source's `cancelled`; a second one does not wait. Any other end of
+Ctrl-C cancels, and waits for the source's `cancelled`; a second one does not wait. Once a QEMU has
+stopped its guest for the switchover it is too late for that, and for --timeout: the target may run
+the guest already. --quit leaves a source whose target cannot be seen to run it. Any other end of
 this command leaves the migration running, and --attach takes it over again; with --pause, given
 with --attach or without, it is cancelled then, for the source would stand still. Where somebody
 else has set pause-before-switchover and --pause is not given, the source is left to whoever that

@@ -5,9 +5,9 @@ the end means is `decide`'s. Rules:
 
 - statuses are followed by events, and by polling every POLL_MS for what has no event, or for a
   monitor that sends none;
-- a deadline and the user cancel the same way: migrate_cancel once, then the source's own end is
-  waited for, for CANCEL_MS at most. Whether it is too late is the source's answer: one that
-  refuses goes on to an end that cannot be hurried, and is followed to it;
+- a deadline and the user cancel the same way: once (control_cancel.py), then the source's own end
+  is waited for. One that refuses, or for which it is too late, goes on to an end that cannot be
+  hurried, and is followed to it;
 - nothing that was begun needs this process to end well: the source goes on by itself when this
   process is killed, and where it would stand still (`pause`), a PauseGuard sees to it;
 - `run` returns; only a defect raises.
@@ -21,8 +21,10 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
+from engine.driver.control_cancel import SourceCancel
 from engine.driver.control_end import Ending, settle
 from engine.driver.control_preparation import Preparation, prepare, prepare_target
 from engine.driver.pause_guard import PauseGuard
@@ -33,15 +35,13 @@ from engine.migration_observation import Observation
 from engine.migration_outcome import CancelCause, ExitStatus, FinalFacts, Outcome, decide
 from engine.migration_reading import text
 from engine.migration_request import MigrationRequest
-from engine.migration_summary import build_report
+from engine.migration_summary import build_report, handover_of
 from engine.report import MigrationReport
 
 #: Between two questions to a VM.
 POLL_MS = 100.0
 #: How much longer than its deadline a source that keeps it by itself may take.
 SOURCE_LATE_MS = 1000.0
-#: How long a cancelled source may take to end; QEMU's waits 30 s for the guest.
-CANCEL_MS = 90_000.0
 
 T = TypeVar("T")
 
@@ -81,9 +81,7 @@ class MigrationRun:
         self._refused = False
         self._error: str | None = None
         self._cause: CancelCause | None = None
-        self._cancel_sent_ms: float | None = None
-        #: The source has refused `migrate_cancel`.
-        self._cancel_refused = False
+        self._cancel = SourceCancel(self._source, self._observation.source)
         self._abandoned = False
         self._polled_ms = 0.0
         self._pausing: asyncio.Task[None] | None = None
@@ -118,7 +116,7 @@ class MigrationRun:
             ending = await self._end()
             outcome = decide(self._facts(ending))
             if outcome.exit_status is ExitStatus.DONE and self._request.quit_source:
-                await self._quit_source()
+                await self._quit_source(outcome)
         finally:
             if deadline is not None:
                 deadline.cancel()
@@ -156,10 +154,10 @@ class MigrationRun:
     async def _begin(self, preparation: Preparation) -> None:
         if self._request.uri is None:
             # Before the first status is shown: whoever sees it may rely on the guard.
-            self._guard_pause()
+            await self._guard_pause()
             await self._source.poll()
-            if self._observation.source.status is None:
-                raise Refused("GenericError", "there is no migration to take over")
+            await self._source.ask_run_state()
+            self._check_outgoing()
             self._begun = True
             self._tell_of_pause(preparation)
             return
@@ -167,7 +165,7 @@ class MigrationRun:
             # Where the primaries are before anything moves; no status, for that is an older one's.
             await self._source.look_around()
             await self._source.ask_pairs()
-        self._guard_pause()
+        await self._guard_pause()
         self._begun = True
         try:
             await self._source.execute("migrate", {"uri": self._request.uri})
@@ -179,13 +177,28 @@ class MigrationRun:
         if needed and self._source.profile is None and self._target is None:
             self._tell("a target that is a QEMU has to have multifd set as well: see --target-qmp")
 
+    def _check_outgoing(self) -> None:
+        """Raise Refused where what the source tells of is no migration of its own.
+
+        QEMU's query-migrate tells of the one that it came by as well (fill_source_migration_info
+        leaves that alone), until it has one of its own. Who has given its VM away is postmigrate.
+        """
+        view = self._observation.source
+        if view.run_state == "inmigrate":
+            raise Refused("GenericError", "the VM is the target of a migration: name its source")
+        has_left = view.run_state in ("finish-migrate", "postmigrate")
+        is_older = view.status == "completed" and not has_left
+        if view.status is None or is_older:
+            raise Refused("GenericError", "there is no migration to take over")
+
     async def _follow(self, preparation: Preparation) -> None:
         view = self._observation.source
         while not self._observation.has_ended:
             await self._wait()
             self._check_deadlines(preparation)
-            if self._cause is not None and self._cancel_sent_ms is None:
-                await self._cancel_source()
+            if self._cause is not None and self._cancel.sent_ms is None:
+                tell = partial(self._tell, side=Side.SOURCE)
+                await self._cancel.send(tell, self._now_ms(), pauses=preparation.pauses)
             if view.status == "pre-switchover" and self._request.pause and not self._pausing:
                 self._pausing = asyncio.create_task(self._go_on())
             if view.status == "device":
@@ -194,20 +207,9 @@ class MigrationRun:
                 self._polled_ms = self._now_ms()
                 await self._source.poll()
                 await self._source.ask_pairs()
-            if self._is_stuck():
-                self._error = (
-                    f"the source did not end within {CANCEL_MS / 1000.0:g} s of the cancel"
-                )
+            if overdue := self._cancel.overdue(self._now_ms()):
+                self._error = overdue
                 return
-
-    async def _cancel_source(self) -> None:
-        self._cancel_sent_ms = self._now_ms()
-        try:
-            await self._source.execute("migrate_cancel")
-        except Refused as error:
-            # After COMMIT the target may run the guest already: what comes of it is still to come.
-            self._cancel_refused = True
-            self._tell(f"it goes on: {error}", Side.SOURCE)
 
     async def _wait(self) -> None:
         """Wait until something happened, or it is time to ask."""
@@ -225,12 +227,6 @@ class MigrationRun:
             return
         if waited_ms >= limit_ms + SOURCE_LATE_MS * preparation.source_keeps_deadline:
             self.cancel(CancelCause.UNPLUG_DEADLINE)
-
-    def _is_stuck(self) -> bool:
-        sent_ms = self._cancel_sent_ms
-        if sent_ms is None or self._cancel_refused:
-            return False
-        return self._now_ms() - sent_ms > CANCEL_MS
 
     async def _follow_target(self, target: SideMonitor) -> None:
         try:
@@ -266,10 +262,14 @@ class MigrationRun:
         if preparation.pauses and not self._request.pause:
             self._tell("the source will stop in pre-switchover until something continues it")
 
-    def _guard_pause(self) -> None:
-        """See to it that the source does not stand still if this process is killed."""
+    async def _guard_pause(self) -> None:
+        """See to it that the source does not stand still if this process is killed.
+
+        Raises NoGuard.
+        """
         if self._request.pause:
             self._guard = PauseGuard(self._request.source)
+            await self._guard.ready()
 
     def _dismiss_guard(self) -> None:
         guard, self._guard = self._guard, None
@@ -294,9 +294,16 @@ class MigrationRun:
         if self._abandoned and not self._observation.has_ended:
             # The pipe of a guard that is not dismissed closes with this process.
             return Ending()
-        self._dismiss_guard()
+        has_lost_it = self._has_begun() and not self._source.is_connected
+        if self._guard is not None and has_lost_it and not self._observation.has_ended:
+            # The VM is still there, as a rule, and will wait for somebody. The guard's pipe closes
+            # with this process.
+            self._tell("nobody would let it go on: it is cancelled if it can be reached again")
+        else:
+            self._dismiss_guard()
         before = self._preparation.run_state if self._preparation else None
         if not self._source.is_connected and not self._begun:
+            self._observation.source.run_state = None
             return Ending()
         settling = settle(
             self._observation, self._source, self._target, before, begun=self._has_begun()
@@ -317,14 +324,20 @@ class MigrationRun:
             in_doubt=source.in_doubt or (target.in_doubt and source.run_state is None),
             run_state=source.run_state,
             run_state_before=self._preparation.run_state if self._preparation else None,
+            acknowledged=handover_of(source, self._return_path) in ("two-phase", "acknowledged"),
             target_status=target.status,
             target_lost=ending.target_lost,
             target_run_state=target.run_state,
             cause=self._cause or self._deadline_of_source(),
-            cancel_refused=self._cancel_refused,
+            cancel_taken=self._cancel.is_taken,
+            cancel_refused=self._cancel.is_refused,
             abandoned=self._abandoned,
             error=self._error or text(source.information.get("error-desc")),
         )
+
+    @property
+    def _return_path(self) -> bool | None:
+        return self._preparation.return_path if self._preparation else None
 
     def _deadline_of_source(self) -> CancelCause | None:
         """Say whether the source failed because its own deadline for the guest passed."""
@@ -347,12 +360,15 @@ class MigrationRun:
             status="in-doubt" if in_doubt else facts.status,
             error=None if is_good else (facts.error or outcome.text),
             profile=self._source.profile,
-            return_path=self._preparation.return_path if self._preparation else None,
+            return_path=self._return_path,
             target_asked=self._target is not None,
             frames=ending.frames,
         )
 
-    async def _quit_source(self) -> None:
+    async def _quit_source(self, outcome: Outcome) -> None:
+        if outcome.advice is not None:
+            self._tell("it is not ended, for there is something to look at first", Side.SOURCE)
+            return
         # The connection may go before the reply comes.
         with suppress(MonitorLost):
             try:

@@ -28,6 +28,8 @@ RESUME_S = 3.0
 TARGET_S = 10.0
 #: A target whose source has gone back notices, says failed, and most end then.
 TARGET_GIVES_UP_S = 2.0
+#: One that has all of the guest may still load it, and run it then.
+TARGET_LOADS_S = TARGET_S
 #: A target that was asked to run its guest does so at once; a paused guest stays paused.
 RUN_S = 1.0
 #: replug's guest takes its primary into use soon after it was plugged.
@@ -98,8 +100,7 @@ async def _settle_source(
             await source.ask_pairs()
         await source.ask_run_state()
     except (MonitorLost, Refused):
-        if view.status != "completed" and not view.in_doubt:
-            view.run_state = None
+        view.run_state = None
 
 
 async def _settle_target(observation: Observation, target: SideMonitor, begun: bool) -> bool:
@@ -114,7 +115,9 @@ async def _settle_target(observation: Observation, target: SideMonitor, begun: b
             if view.run_state == "running" and target.profile is not None:
                 await _until(lambda: not _away(observation, Side.TARGET), target.poll, REPLUG_S)
         elif begun and ended in ENDED and view.status == "active":
-            await _until(lambda: view.status != "active", target.poll, TARGET_GIVES_UP_S)
+            has_all = observation.source.stopped_ms is not None
+            patience_s = TARGET_LOADS_S if has_all else TARGET_GIVES_UP_S
+            await _until(lambda: view.status != "active", target.poll, patience_s)
         elif begun and ended not in ENDED:
             await _until(lambda: view.status in ENDED or view.in_doubt, target.poll, TARGET_S)
         await target.poll()

@@ -23,7 +23,7 @@ from engine.migration_request import (
 #: replug's parameter: for how long the guest may take to release its primaries; 0: for ever.
 UNPLUG_TIMEOUT = "x-unplug-timeout-ms"
 
-_AT_REST = frozenset({"running", "paused", "prelaunch"})
+_IN_TRANSIT = frozenset({"finish-migrate", "postmigrate", "save-vm", "restore-vm"})
 
 
 class NotOffered(MonitorError):
@@ -75,7 +75,7 @@ async def prepare(source: SideMonitor, request: MigrationRequest) -> Preparation
     in_force = offered | wanted
     keeps, unplug_timeout_ms = await _set_parameters(source, request, native)
     return Preparation(
-        run_state=run_state if run_state in _AT_REST else None,
+        run_state=None if run_state in _IN_TRANSIT else run_state,
         unplug_timeout_ms=unplug_timeout_ms,
         source_keeps_deadline=keeps,
         return_path=in_force.get(RETURN_PATH),

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from pathlib import Path
 
 from engine.driver.qmp_connection import MonitorError, QmpConnection
 from engine.migration_observation import ENDED
@@ -25,26 +26,41 @@ from engine.monitor_options import MonitorEndpoint, UnixEndpoint
 _TOO_LATE = frozenset({None, "none", "device", "cancelling", *ENDED})
 
 
+class NoGuard(MonitorError):
+    """The second process did not start."""
+
+
 class PauseGuard:
     """The guard of one migration, from this process's side."""
 
     def __init__(self, source: MonitorEndpoint) -> None:
         """Start the guard; it acts when this process ends before `dismiss`."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "engine.driver.pause_guard", _written(source)],
+            # -P: whatever lies about in the present directory is not what is meant.
+            [sys.executable, "-P", "-m", "engine.driver.pause_guard", _written(source)],
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+
+    async def ready(self) -> None:
+        """Wait until it is on guard. Raises NoGuard."""
+        assert self._process.stdout is not None
+        if not await asyncio.to_thread(self._process.stdout.read, 1):
+            raise NoGuard(
+                "a process that cancels the migration should this one be killed did not start: "
+                "leave --pause off, or see what keeps Python from starting"
+            )
 
     def dismiss(self) -> None:
         """End the guard; harmless when it has ended."""
         # Killed first, for a pipe that closes is what it acts on.
         self._process.kill()
         self._process.wait()
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
 
 
 async def cancel_unattended(source: MonitorEndpoint) -> bool:
@@ -65,7 +81,8 @@ async def cancel_unattended(source: MonitorEndpoint) -> bool:
 
 def _written(endpoint: MonitorEndpoint) -> str:
     if isinstance(endpoint, UnixEndpoint):
-        return f"unix:{endpoint.path}"
+        # With nothing before it a path is taken whole, commas too.
+        return str(Path(endpoint.path).absolute())
     host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
     return f"tcp:{host}:{endpoint.port}"
 
@@ -73,6 +90,8 @@ def _written(endpoint: MonitorEndpoint) -> str:
 def main(arguments: list[str]) -> int:
     """Wait for the pipe on standard input; return an exit status."""
     source = parse_monitor_address(arguments[0])
+    sys.stdout.write("\n")
+    sys.stdout.close()
     sys.stdin.buffer.read()
     try:
         asyncio.run(cancel_unattended(source))

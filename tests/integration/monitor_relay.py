@@ -1,4 +1,4 @@
-"""A relay between clients and a VM's monitor that keeps one command back.
+"""A relay between clients and a VM's monitor that keeps one command back, or loses its clients.
 
 Rules kept here: a client sends a command when the one before is answered, so what has come is one
 command as soon as it is JSON; what the VM says is passed on as it is.
@@ -14,7 +14,7 @@ from pathlib import Path
 class MonitorRelay:
     """Listens at `path` for a VM whose monitor is elsewhere; an asynchronous context."""
 
-    def __init__(self, path: str, monitor: Path, withheld: str) -> None:
+    def __init__(self, path: str, monitor: Path, withheld: str | None = None) -> None:
         self.path = path
         self._monitor = monitor
         self._withheld = withheld
@@ -23,6 +23,12 @@ class MonitorRelay:
         #: For each client that is gone, in the order in which they went: the commands it sent.
         self.gone: asyncio.Queue[list[str]] = asyncio.Queue()
         self._server: asyncio.Server | None = None
+        self._clients: list[asyncio.StreamWriter] = []
+
+    def lose(self) -> None:
+        """Lose the clients that are connected; others are let in."""
+        for client in self._clients:
+            client.close()
 
     async def __aenter__(self) -> MonitorRelay:
         self._server = await asyncio.start_unix_server(self._serve, self.path)
@@ -33,6 +39,7 @@ class MonitorRelay:
         self._server.close()
 
     async def _serve(self, client: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
+        self._clients.append(answers)
         vm, commands = await asyncio.open_unix_connection(self._monitor)
         answering = asyncio.create_task(_copy(vm, answers))
         sent, text = list[str](), b""

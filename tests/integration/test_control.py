@@ -249,18 +249,13 @@ def test_the_source_does_not_run_its_guest_again(
     assert "finish-migrate" in driven.outcome.text
 
 
-@pytest.mark.parametrize("end", [status("failed"), Dies()])
-def test_completed_but_the_target_has_nothing(tmp_path: Path, end: Step) -> None:
-    # QEMU without return-path says completed all the same.
-    source = ScriptedMonitor(recordings.COMPLETED[recordings.V7])
-    script = [status("active"), *TWO_QUESTIONS, end]
-    target = ScriptedMonitor(script, run_state="inmigrate", in_progress=True)
-    driven = drive(tmp_path, source, migrate(quit_source=True), target=target)
-    assert driven.outcome.exit_status is ExitStatus.LOST
-    assert driven.report.status == "completed"
-    assert driven.report.error
-    # The source is all there is of the guest.
-    assert not source.named("quit")
+@every_version
+@pytest.mark.parametrize("before", ["suspended", "io-error", "guest-panicked"])
+def test_a_guest_that_stood_before_is_as_it_was(tmp_path: Path, version: str, before: str) -> None:
+    source = ScriptedMonitor(recordings.NOT_CONNECTED[version], run_state=before)
+    driven = drive(tmp_path, source, MIGRATE)
+    assert driven.outcome.exit_status is ExitStatus.FAILED
+    assert "as it was" in driven.outcome.text
 
 
 def test_a_second_interrupt_does_not_wait(tmp_path: Path) -> None:
@@ -288,58 +283,7 @@ def test_in_doubt(tmp_path: Path) -> None:
     assert not source.named("quit")
 
 
-# -- the target, and what comes after
-
-
-def test_both_sides_are_followed(tmp_path: Path) -> None:
-    source = ScriptedMonitor(recordings.COMPLETED[recordings.V11])
-    target = ScriptedMonitor(
-        [
-            status("setup"),
-            status("active"),
-            *TWO_QUESTIONS,
-            Says("FAILOVER_NEGOTIATED", {"device-id": "net1"}),
-            Says("RESUME"),
-            status("completed"),
-        ],
-        run_state="inmigrate",
-        in_progress=True,
-    )
-    driven = drive(tmp_path, source, migrate(quit_source=True), target=target)
-    assert driven.outcome.exit_status is ExitStatus.DONE
-    assert driven.report.target.states == ["none", "active", "completed"]
-    assert driven.report.target.run_state == "running"
-    assert [e.device for e in driven.events if e.kind is Kind.NEGOTIATED] == ["net1"]
-    assert len(source.named("quit")) == 1
-    assert not target.named("quit")
-
-
-# -- taking over, and monitors that say little
-
-
-def test_a_migration_in_progress_is_taken_over(tmp_path: Path) -> None:
-    source = ScriptedMonitor(
-        [
-            status("active"),
-            Refuses("migrate-set-capabilities", "There's a migration process in progress"),
-            *TWO_QUESTIONS,
-            Says("STOP"),
-            *recordings.TO_COMPLETED[recordings.V10],
-        ],
-        in_progress=True,
-    )
-    driven = drive(tmp_path, source, MigrationRequest(NOWHERE))
-    assert driven.outcome.exit_status is ExitStatus.DONE
-    assert not source.named("migrate")
-    assert driven.statuses() == ["active", "device", "completed"]
-    # How long the guest was waited for is not known any more.
-    assert driven.report.timings.wait_unplug_ms is None
-
-
-def test_there_is_nothing_to_take_over(tmp_path: Path) -> None:
-    driven = drive(tmp_path, ScriptedMonitor([]), MigrationRequest(NOWHERE))
-    assert driven.outcome.exit_status is ExitStatus.FAILED
-    assert "no migration to take over" in driven.outcome.text
+# -- monitors that say little
 
 
 def test_without_events_the_source_is_asked(tmp_path: Path) -> None:

@@ -15,7 +15,11 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from engine.driver.control import MigrationRun
 from engine.messages import Accept, Loaded
+from engine.migration_outcome import ExitStatus
+from engine.migration_request import MigrationRequest
+from engine.monitor_options import UnixEndpoint
 from tests.integration.lab import Lab, scenario
 from tests.integration.monitor_relay import MonitorRelay
 from tests.integration.outcomes import failed_at_target, moved, stayed
@@ -173,6 +177,36 @@ async def test_killed_while_the_guest_stands_still(lab: Lab) -> None:
     await second.reaches("link", "listening")
     await completes(await start(source, "--pause", lab.uri("second")))
     await moved(source, second)
+
+
+@scenario
+async def test_a_monitor_that_is_lost_leaves_no_guest_standing(lab: Lab) -> None:
+    os.mkfifo(lab.path("hold"))
+    source, target = await lab.pair(guest="fill=4M")
+    hold = os.open(lab.path("hold"), os.O_RDWR)
+    try:
+        async with MonitorRelay(lab.path("re,lay"), source.monitor_path) as relay:
+            held = f"read line <'{lab.path('hold')}'"
+            command = await start(source, "--pause-command", held, lab.uri(), monitor=relay.path)
+            await source.status("pre-switchover")
+            relay.lose()
+            assert await command.wait() == 5
+            await stayed(source, "cancelled")
+        await failed_at_target(target)
+    finally:
+        os.write(hold, b"go\n")
+        os.close(hold)
+
+
+@scenario
+async def test_without_a_guard_nothing_begins(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, _ = await lab.pair(guest="fill=4M")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    request = MigrationRequest(UnixEndpoint(str(source.monitor_path)), lab.uri(), pause=True)
+    result = await MigrationRun(request, lambda _: None).run()
+    assert result.outcome.exit_status is ExitStatus.FAILED
+    assert "did not start" in result.outcome.text
+    assert await source.query() == {}
 
 
 @pytest.mark.parametrize("reached", ["active", "pre-switchover"])

@@ -26,6 +26,11 @@ def facts(status: str | None, **others: object) -> FinalFacts:
         # QEMU without return-path: the target refused, or died, and the source does not know.
         (facts("completed", **LEFT, target_status="failed"), ExitStatus.LOST),
         (facts("completed", **LEFT, target_lost=True), ExitStatus.LOST),
+        # With return-path the target has told the source that it has the guest.
+        (facts("completed", **LEFT, target_lost=True, acknowledged=True), ExitStatus.DONE),
+        # The source runs its guest though it says that it gave it away.
+        (facts("completed", **AT_SOURCE), ExitStatus.IN_DOUBT),
+        (facts("completed", **AT_SOURCE, begun=False), ExitStatus.DONE),
         (facts("completed", **LEFT, target_status="active", target_lost=True), ExitStatus.LOST),
         (facts("completed", **LEFT, target_status="completed", target_lost=True), ExitStatus.DONE),
         (facts("failed", **AT_SOURCE, error="why"), ExitStatus.FAILED),
@@ -50,6 +55,13 @@ def facts(status: str | None, **others: object) -> FinalFacts:
             facts("cancelled", **AT_SOURCE, target_status="completed", target_run_state="running"),
             ExitStatus.IN_DOUBT,
         ),
+        # QEMU leaves a source stopped whose images the target has: that one has the guest.
+        (
+            facts("failed", **LEFT, target_status="completed", target_run_state="running"),
+            ExitStatus.LOST,
+        ),
+        (facts("cancelling", run_state="running", error="endless"), ExitStatus.FAILED),
+        (facts("postcopy-paused", run_state="finish-migrate"), ExitStatus.LOST),
         (facts("active", run_state=None), ExitStatus.LOST),
         (
             facts("active", target_status="completed", target_run_state="running"),
@@ -94,6 +106,50 @@ def test_a_source_that_refused_the_cancel_is_not_said_to_roll_back() -> None:
     outcome = decide(facts("device", cancel_refused=True, abandoned=True))
     assert "too late" in outcome.text
     assert "rollback" not in str(outcome.advice)
+
+
+def test_nobody_is_told_to_run_a_guest_that_runs_elsewhere() -> None:
+    at_target = {"target_status": "completed", "target_run_state": "running"}
+    for given in (
+        facts("failed", **LEFT, **at_target),
+        facts("completed", **LEFT, target_lost=True, acknowledged=True),
+        facts("postcopy-paused", run_state="finish-migrate"),
+    ):
+        advice = decide(given).advice or ""
+        assert "`cont`" not in advice or "never `cont`" in advice
+    # Without an answer of the target's nobody knows.
+    assert "look at the target first" in str(decide(facts("completed", target_lost=True)).advice)
+
+
+def test_a_guest_that_stands_at_the_target_is_told_of() -> None:
+    stands = {"target_status": "completed", "target_run_state": "paused"}
+    outcome = decide(facts("completed", **LEFT, **stands))
+    assert outcome.exit_status is ExitStatus.DONE
+    assert "paused" in outcome.text
+    assert outcome.advice
+    # One that stood before stands as it should.
+    was_paused = facts("completed", run_state="postmigrate", run_state_before="paused", **stands)
+    assert decide(was_paused).advice is None
+
+
+def test_a_target_that_goes_on_after_a_rollback_is_to_be_ended() -> None:
+    for status in ("failed", "cancelled"):
+        assert "end the target" in str(
+            decide(facts(status, **AT_SOURCE, target_status="active")).advice
+        )
+        assert decide(facts(status, **AT_SOURCE, target_status="failed")).advice is None
+
+
+def test_an_interrupt_before_the_cancel_was_taken_promises_no_rollback() -> None:
+    asked = facts("active", abandoned=True, cause=CancelCause.USER)
+    assert "rollback" not in str(decide(asked).advice)
+    assert "rollback" in str(decide(replace(asked, cancel_taken=True)).advice)
+
+
+def test_a_source_that_does_not_end_its_cancel_is_not_said_to_have_stopped() -> None:
+    outcome = decide(facts("cancelling", run_state="running", error="endless"))
+    assert "the guest runs at the source" in outcome.text
+    assert "`cont`" not in str(outcome.advice)
 
 
 def report(**timings: float | None) -> MigrationReport:
