@@ -139,8 +139,8 @@ class QmpConnection:
         """End the session; harmless when it has ended."""
         self._closing = True
         self._watching.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._watching
+        # Whoever is cancelled while waiting here is not taken for it.
+        await asyncio.wait([self._watching])
         # The library raises here what ended the session, and has let go of its socket all the same.
         with contextlib.suppress(QMPError, OSError, EOFError, TimeoutError):
             async with asyncio.timeout(CLOSE_S):
