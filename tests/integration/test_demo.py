@@ -90,8 +90,7 @@ def test_the_guest_is_not_away_for_longer_than_it_stands_still() -> None:
 
 
 def test_interrupted_it_says_so() -> None:
-    # Much to send: it must not be over before it is interrupted.
-    process = demo("--json", "--ram", "1G", "--fill", "768M", "--dirty", "8M")
+    process = demo("--json", *SMALL)
     assert process.stdout is not None
     process.stdout.readline()
     process.send_signal(signal.SIGINT)

@@ -238,6 +238,7 @@ def test_a_frame_is_heard_while_it_comes(tmp_path: Path) -> None:
                 await source.write([bytes([start])])
                 await ram.news.wait()
             assert not ram.wrong.done()
+        await connection.finished()
 
     run(main())
 
